@@ -1,0 +1,59 @@
+import type { Problem } from '../errors.ts';
+import type { KernelObject } from '../kernel/types.ts';
+import type { Addr, Family } from '../net/addr.ts';
+import type { Mac } from '../net/mac.ts';
+import type { Prefix } from '../net/prefix.ts';
+import type { BackendData, BackendType, Lease, LeaseView } from '../subnet/types.ts';
+
+/** The interface whose addresses peers send to. */
+export interface Uplink {
+  readonly name: string;
+  readonly mtu: number;
+  /** Addresses with their on-link prefix lengths. */
+  readonly addrs: readonly Prefix[];
+}
+
+/** What a backend may know of this host. A value: facts that change make a new one. */
+export interface HostFacts {
+  readonly uplink: Uplink;
+  /** The addresses peers reach us by (PublicIP, PublicIPv6): the uplink's unless set by option. */
+  readonly publicAddrs: ReadonlyMap<Family, Addr>;
+  /** Addresses on the uplink itself, by family: what a tunnel binds to. */
+  readonly localAddrs: ReadonlyMap<Family, Addr>;
+  /** The MAC a device of ours must have: the adopted one, else derived from node id and name. */
+  readonly mac: (device: string) => Mac;
+  /** True when the kernel would send to this address without a gateway, on the uplink. */
+  readonly onLink: (a: Addr) => boolean;
+}
+
+/** Something about a peer that keeps it from being served; shown in status, logged once. */
+export interface PeerProblem {
+  readonly lease: Lease;
+  readonly reason: string;
+}
+
+/** What a backend wants from the kernel: lazily, so that the caller can take slices of it. */
+export type Desired = Iterable<KernelObject | { readonly kind: 'problem'; readonly problem: PeerProblem }>;
+
+/** What our lease must tell peers. `type` undefined: no BackendType is written (udp, alloc). */
+export interface Advertisement {
+  readonly type: BackendType | undefined;
+  readonly data: ReadonlyMap<Family, BackendData>;
+}
+
+/** A way of getting packets to peers. All of it is pure. */
+export interface Backend<C = unknown> {
+  /** The `Type` in the network config, lower case. */
+  readonly type: BackendType;
+  /** Check the Backend object (keys in any case). Unknown keys are problems too. */
+  parse(options: Readonly<Record<string, unknown>>): { readonly config: C } | { readonly problems: readonly Problem[] };
+  /** Reasons why this backend cannot run on this host with this config; empty when it can. */
+  check(config: C, families: readonly Family[], host: HostFacts): readonly Problem[];
+  /** MTU for pods, bytes: the minimum over the families. */
+  mtu(config: C, families: readonly Family[], host: HostFacts): number;
+  /** The devices it makes: ours by name. */
+  devices(config: C, families: readonly Family[]): readonly string[];
+  advertise(config: C, families: readonly Family[], host: HostFacts): Advertisement;
+  /** Everything the kernel should hold for this view. */
+  desired(config: C, view: LeaseView, host: HostFacts): Desired;
+}

@@ -1,0 +1,93 @@
+/**
+ * The facts that several parts of Loden, its tests and other programs share. Each stands here once;
+ * docs/contracts.md explains them in words. This module imports nothing.
+ */
+
+/** Version reported by `loden version`, `/v1/status` and the build-info metric. Kept equal to package.json by a test. */
+export const VERSION = '0.1.0';
+
+/** `rtm_protocol` of every route Loden owns (linux/rtnetlink.h leaves 4..255 to user space; 76 is unused in rt_protos). */
+export const ROUTE_PROTOCOL = 76;
+
+/** `rtm_protocol` of routes written by flanneld (RTPROT_BOOT): adopted, never assumed ours elsewhere. */
+export const RTPROT_BOOT = 3;
+
+/** IFLA_IFALIAS set on links Loden made or adopted: the mark of ownership. */
+export const LINK_ALIAS = 'loden';
+
+/** The nft table that holds masquerading, one for each family (`ip`, `ip6`). */
+export const NFT_TABLE = 'loden';
+
+/** The comment that marks Loden's rules in `filter FORWARD`. */
+export const FORWARD_COMMENT = 'loden forward';
+
+/** Set by other overlays and kube-proxy on packets that must not be masqueraded again. */
+export const NO_MASQ_MARK = 0x4000;
+
+export const DEFAULTS = {
+  etcdPrefix: '/coreos.com/network',
+  runDir: '/run/loden',
+  stateDir: '/var/lib/loden',
+  subnetFile: '/run/flannel/subnet.env',
+  /** Seconds. */
+  leaseTtl: 86_400,
+} as const;
+
+/** Files inside `--run-dir` and `--state-dir`. */
+export const FILES = {
+  /** HTTP/1.1 over a Unix socket, `/v1/…`; mode 0660. */
+  controlSocket: 'loden.sock',
+  /** SEQPACKET, passes descriptors (udp backend). */
+  handoverSocket: 'handover.sock',
+  /** flock'ed by the running daemon. */
+  stateLock: 'lock',
+  /** JSON `{ "node": "<id>" }`, 0600. */
+  nodeId: 'node.json',
+  /** JSON, the last lease held and adopted MACs, 0600. */
+  lastState: 'last.json',
+} as const;
+
+/** Relative to the etcd prefix. */
+export const KEYS = {
+  config: 'config',
+  subnets: 'subnets',
+  /** `<prefix>/loden/challenge/<node id>`: see docs/contracts.md, "A cloned state directory". */
+  challenge: 'loden/challenge',
+} as const;
+
+/** The one extra, last key in a lease value; readers that do not know it ignore it. */
+export const NODE_FIELD = 'Loden';
+
+/** sysexits.h numbers where one fits. */
+export const EXIT = {
+  ok: 0,
+  /** A command failed at run time. */
+  failure: 1,
+  /** EX_USAGE: unknown option or command. */
+  usage: 64,
+  /** EX_UNAVAILABLE: no daemon answers at `--run-dir`, or etcd does not answer a one-shot command. */
+  unavailable: 69,
+  /** EX_SOFTWARE: an invariant was broken; a bug. */
+  software: 70,
+  /** EX_TEMPFAIL: another daemon serves this network on this host. */
+  busy: 75,
+  /** EX_CONFIG: options, files or the network config are wrong. */
+  config: 78,
+} as const;
+
+/** Netlink messages in one chunk: more hold the kernel's RTNL lock too long (measured: 500 blocked 205 ms). */
+export const NETLINK_CHUNK = 64;
+
+/** Milliseconds; what the reconciler waits after a kernel notification before it looks. */
+export const RECONCILE_DEBOUNCE = 50;
+/** Milliseconds between two full audits of the kernel. */
+export const AUDIT_INTERVAL = 600_000;
+
+/** Milliseconds; deadline of every unary etcd request. */
+export const STORE_DEADLINE = 5_000;
+
+export const HEALTH = {
+  alive: 'flanneld is running',
+  ready: 'flanneld is ready',
+  notReady: 'flanneld is not ready yet',
+} as const;

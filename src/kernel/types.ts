@@ -1,0 +1,113 @@
+import type { Addr } from '../net/addr.ts';
+import { formatAddr } from '../net/addr.ts';
+import type { Mac } from '../net/mac.ts';
+import { formatPrefix, type Prefix } from '../net/prefix.ts';
+
+/**
+ * Kernel objects as plain values. Desired and observed state use the same types; devices are named, never numbered,
+ * and the reconciler resolves names to ifindex at the last moment.
+ */
+
+/** VXLAN attributes (linux/if_link.h IFLA_VXLAN_*). `vni`, `port` and `gbp` are immutable: a change is delete + create. */
+export interface Vxlan {
+  readonly vni: number;
+  /** Destination UDP port, host order. */
+  readonly port: number;
+  /** Outer source address. */
+  readonly local: Addr;
+  /** Name of the underlay device. */
+  readonly underlay: string;
+  readonly learning: boolean;
+  readonly gbp: boolean;
+}
+
+export interface Link {
+  readonly kind: 'link';
+  readonly name: string;
+  readonly mac: Mac;
+  /** Bytes of inner packet. */
+  readonly mtu: number;
+  readonly up: boolean;
+  /** IFLA_IFALIAS; LINK_ALIAS marks a link as ours. */
+  readonly alias: string;
+  readonly vxlan: Vxlan;
+}
+
+/** An address on a device (rtm_newaddr). `addr` keeps its host bits. */
+export interface Address {
+  readonly kind: 'address';
+  readonly dev: string;
+  readonly addr: Prefix;
+}
+
+/** A PERMANENT neighbour: who has this address on the overlay segment. */
+export interface Neigh {
+  readonly kind: 'neigh';
+  readonly dev: string;
+  readonly addr: Addr;
+  readonly mac: Mac;
+}
+
+/** A permanent `self` FDB entry of a VXLAN device: behind which VTEP this MAC lives. */
+export interface Fdb {
+  readonly kind: 'fdb';
+  readonly dev: string;
+  readonly mac: Mac;
+  readonly dst: Addr;
+}
+
+/** A route in the main table. */
+export interface Route {
+  readonly kind: 'route';
+  readonly type: 'unicast' | 'blackhole';
+  readonly dst: Prefix;
+  readonly via?: Addr;
+  /** Absent for blackholes. */
+  readonly dev?: string;
+  readonly onlink: boolean;
+  /** rtm_protocol. Desired routes carry ROUTE_PROTOCOL. */
+  readonly protocol: number;
+  /** RTA_PRIORITY; undefined is the kernel's default (0 for IPv4, 1024 for IPv6). */
+  readonly metric?: number;
+  /** RTAX_MTU lowered for this destination. */
+  readonly mtu?: number;
+}
+
+/** A value below /proc/sys, in the daemon's network namespace, e.g. `net/ipv6/conf/flannel.1/accept_ra`. */
+export interface Sysctl {
+  readonly kind: 'sysctl';
+  readonly path: string;
+  readonly value: string;
+  /** The device whose creation resets it, if any. */
+  readonly dev?: string;
+}
+
+export type KernelObject = Link | Address | Neigh | Fdb | Route | Sysctl;
+export type KindName = KernelObject['kind'];
+
+/** Put in this order, deleted in reverse. */
+export const KIND_ORDER: readonly KindName[] = ['link', 'sysctl', 'address', 'neigh', 'fdb', 'route'];
+
+/** What tells our objects from others'. */
+export interface Owner {
+  /** Devices this daemon makes or adopts, e.g. `flannel.1`. */
+  readonly devices: ReadonlySet<string>;
+}
+
+/** Identity of an object: two objects with one key cannot both exist in the kernel. */
+export function objectKey(o: KernelObject): string {
+  switch (o.kind) {
+    case 'link':
+      return `link ${o.name}`;
+    case 'address':
+      return `address ${formatPrefix(o.addr)} dev ${o.dev}`;
+    case 'neigh':
+      return `neigh ${formatAddr(o.addr)} dev ${o.dev}`;
+    case 'fdb':
+      return `fdb ${o.mac} dev ${o.dev}`;
+    case 'route':
+      return `route ${formatPrefix(o.dst)} metric ${o.metric ?? 0}`;
+    case 'sysctl':
+      return `sysctl ${o.path}`;
+  }
+}
