@@ -1,0 +1,116 @@
+import { rm } from 'node:fs/promises';
+import http from 'node:http';
+import net from 'node:net';
+import { EXIT, HEALTH } from '../contract.ts';
+import { LodenError } from '../errors.ts';
+
+/** A resource of the control API: computed on demand, always answering. */
+export type Resource = () => unknown;
+
+export interface ApiParts {
+  readonly ready: () => boolean;
+  /** Path to resource, e.g. `/v1/status`. */
+  readonly resources: ReadonlyMap<string, Resource>;
+}
+
+const TEXT = 'text/plain; charset=utf-8';
+
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+const json = (status: number, value: unknown): Answer => ({
+  status,
+  type: 'application/json',
+  body: `${JSON.stringify(value)}\n`,
+});
+
+const refusal = (status: number, code: string, message: string): Answer => json(status, { error: { code, message } });
+
+/** /healthz and /readyz, with flanneld's words (kubelet probes match on the status only, people on the words). */
+export function health(path: string, ready: boolean): Answer | undefined {
+  if (path === '/healthz') return { status: 200, type: TEXT, body: `${HEALTH.alive}\n` };
+  if (path !== '/readyz') return undefined;
+  return { status: ready ? 200 : 503, type: TEXT, body: `${ready ? HEALTH.ready : HEALTH.notReady}\n` };
+}
+
+/** What a request gets. Pure but for the resources it calls. */
+export function answer(method: string, url: string, parts: ApiParts): Answer {
+  const path = url.split('?', 1)[0]!;
+  const resource = parts.resources.get(path);
+  const found = health(path, parts.ready()) ?? (resource ? json(200, resource()) : undefined);
+  if (!found) return refusal(404, 'not-found', `there is no ${path.slice(0, 100)} here`);
+  if (method !== 'GET' && method !== 'HEAD') return refusal(405, 'method-not-allowed', `${path} only answers GET`);
+  return method === 'HEAD' ? { ...found, body: '' } : found;
+}
+
+/** A server with small limits: nothing it serves needs a body, and whoever is slow is cut off. */
+function serve(respond: (method: string, url: string) => Answer): http.Server {
+  const server = http.createServer(
+    { maxHeaderSize: 8 << 10, requestTimeout: 10_000, headersTimeout: 10_000, keepAliveTimeout: 2_000 },
+    (req, res) => {
+      let a: Answer;
+      try {
+        a = respond(req.method ?? '', req.url ?? '/');
+      } catch (e) {
+        a = refusal(500, 'internal', (e as Error).message);
+      }
+      res.writeHead(a.status, { 'content-type': a.type, 'content-length': Buffer.byteLength(a.body) });
+      res.end(a.body);
+    },
+  );
+  server.maxConnections = 64;
+  return server;
+}
+
+const closer = (server: http.Server, also?: () => Promise<void>): AsyncDisposable => ({
+  [Symbol.asyncDispose]: async () => {
+    server.closeAllConnections();
+    await new Promise<void>((resolve) => server.close(() => resolve()));
+    await also?.();
+  },
+});
+
+function listen(server: http.Server, where: net.ListenOptions, name: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (cause) => reject(new LodenError(`cannot listen on ${name}: ${cause.message}`, { cause })));
+    server.listen(where, resolve);
+  });
+}
+
+/** True when somebody accepts connections on this socket path. */
+const answered = (path: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const probe = net.connect(path);
+    probe.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    probe.once('connect', () => probe.destroy());
+  });
+
+/**
+ * The control API on a Unix socket, mode 0660. A socket file left by a dead daemon is replaced;
+ * one that a living daemon answers on ends us with exit code 75.
+ */
+export async function serveControl(path: string, parts: ApiParts): Promise<AsyncDisposable> {
+  if (await answered(path)) {
+    throw new LodenError(`another loden daemon answers on ${path}; stop it, or choose another --run-dir`, {
+      exitCode: EXIT.busy,
+    });
+  }
+  await rm(path, { force: true });
+  const server = serve((method, url) => answer(method, url, parts));
+  // The socket file is made inside listen(), before it returns: nothing else runs under this umask.
+  const umask = process.umask(0o117);
+  const listening = listen(server, { path }, path);
+  process.umask(umask);
+  await listening;
+  return closer(server, () => rm(path, { force: true }));
+}
+
+/** /healthz and /readyz over TCP (`--healthz-ip`, `--healthz-port`). */
+export async function serveHealth(host: string, port: number, ready: () => boolean): Promise<AsyncDisposable> {
+  const server = serve((_, url) => health(url.split('?', 1)[0]!, ready()) ?? refusal(404, 'not-found', 'only /healthz and /readyz'));
+  await listen(server, { host, port }, `${host}:${port}`);
+  return closer(server);
+}
