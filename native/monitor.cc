@@ -1,0 +1,268 @@
+#include "monitor.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <atomic>
+#include <climits>
+#include <cstring>
+#include <memory>
+#include <semaphore>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "clock.h"
+#include "hint.h"
+#include "js.h"
+#include "netlink_socket.h"
+#include "thread.h"
+
+namespace loden {
+namespace {
+
+// Bytes of notifications the kernel may hold for us: a burst of thousands must not overrun us.
+constexpr int kReceiveBuffer = 8 * 1024 * 1024;
+// With more distinct hints than this, "look at everything" says the same in fewer words.
+constexpr size_t kMaxHints = 1024;
+// Datagrams read between two looks at the clock and the stop flag.
+constexpr int kBurst = 256;
+constexpr size_t kMaxGroups = 32;
+
+struct Batch {
+  std::vector<Hint> hints;
+  bool overrun = false;
+};
+
+class Monitor;
+void Deliver(Napi::Env env, Napi::Function on_hints, Monitor* monitor, Batch* batch);
+using Channel = Napi::TypedThreadSafeFunction<Monitor, Batch, Deliver>;
+
+// Made and destroyed on the JS thread.
+class Monitor : public std::enable_shared_from_this<Monitor> {
+ public:
+  // JS thread. On failure nothing is left running.
+  Failure Open(Napi::Env env, int protocol, std::vector<uint32_t> groups, int netns_fd, int quiet_ms,
+               Napi::Function on_hints);
+  // JS thread. Nothing is delivered after it. Idempotent.
+  void Close() { thread_.Stop(); }
+  bool closed() const { return thread_.stopping(); }
+  // JS thread: the batch has arrived, the next may be sent.
+  void Arrived() {
+    in_flight_.store(false, std::memory_order_release);
+    thread_.Wake();
+  }
+
+ private:
+  static void EnvClosing(void* self);
+  static void ThreadMain(void* self);
+
+  // Helper thread.
+  void Loop();
+  // False when the socket has failed for good.
+  bool Read();
+  void Note(const Hint& hint);
+  void Lost();
+  void Post();
+
+  std::shared_ptr<Monitor> self_;  // kept until the channel is finalized
+  Thread thread_;
+  Channel channel_;
+  std::atomic<bool> in_flight_{false};
+
+  // Set before the thread starts, then only the thread's.
+  NetlinkSocket socket_;
+  int protocol_ = 0;
+  std::vector<uint32_t> groups_;
+  int netns_fd_ = -1;
+  int quiet_ms_ = 0;
+  std::unordered_set<uint64_t> hints_;
+  bool overrun_ = false;
+  int64_t due_ = 0;  // when to post, if there is anything to
+
+  Failure open_failure_;
+  std::binary_semaphore opened_{0};
+};
+
+Failure Monitor::Open(Napi::Env env, int protocol, std::vector<uint32_t> groups, int netns_fd, int quiet_ms,
+                      Napi::Function on_hints) {
+  protocol_ = protocol;
+  groups_ = std::move(groups);
+  netns_fd_ = netns_fd;
+  quiet_ms_ = quiet_ms;
+  self_ = shared_from_this();
+  channel_ = Channel::New(
+      env, on_hints, "loden netlink monitor", 0, 1, this,
+      [](Napi::Env finalizing, void*, Monitor* self) {
+        napi_remove_env_cleanup_hook(finalizing, &Monitor::EnvClosing, self);
+        self->thread_.Join();
+        const std::shared_ptr<Monitor> last = std::move(self->self_);
+      },
+      static_cast<void*>(nullptr));
+  channel_.Unref(env);
+  // Added after the channel's own hook, so it runs before it: the thread is gone when the channel goes.
+  napi_add_env_cleanup_hook(env, &Monitor::EnvClosing, this);
+
+  Failure failure = thread_.Start(&Monitor::ThreadMain, this);
+  if (failure) {
+    channel_.Release();
+    return failure;
+  }
+  opened_.acquire();
+  return open_failure_;
+}
+
+void Monitor::EnvClosing(void* self) {
+  auto* monitor = static_cast<Monitor*>(self);
+  monitor->thread_.Stop();
+  monitor->thread_.Join();
+}
+
+void Monitor::ThreadMain(void* self) {
+  auto* monitor = static_cast<Monitor*>(self);
+  Failure failure = EnterNetns(monitor->netns_fd_);
+  if (!failure) failure = monitor->socket_.Open(monitor->protocol_, kReceiveBuffer, 0, monitor->groups_);
+  monitor->open_failure_ = failure;
+  monitor->opened_.release();
+  if (!failure) monitor->Loop();
+  monitor->socket_.Close();
+  monitor->channel_.Release();
+}
+
+void Monitor::Loop() {
+  bool alive = true;
+  while (!thread_.stopping()) {
+    const bool waiting = !hints_.empty() || overrun_;
+    const bool may_post = waiting && !in_flight_.load(std::memory_order_acquire);
+    const int64_t left = due_ - NowMs();
+    if (may_post && left <= 0) {
+      Post();
+      continue;
+    }
+    // While JavaScript is busy with the last batch, this one grows; Arrived() wakes us.
+    const int timeout = may_post ? static_cast<int>(std::min<int64_t>(left, INT_MAX)) : -1;
+    pollfd ready[2] = {{thread_.wake_fd(), POLLIN, 0}, {alive ? socket_.fd() : -1, POLLIN, 0}};
+    poll(ready, 2, timeout);
+    if (ready[0].revents != 0) thread_.ClearWake();
+    if (ready[1].revents != 0) alive = Read();
+  }
+}
+
+bool Monitor::Read() {
+  for (int i = 0; i < kBurst; i++) {
+    switch (socket_.Receive()) {
+      case NetlinkSocket::Got::kNothing:
+        return true;
+      case NetlinkSocket::Got::kOverrun:
+        Lost();
+        continue;
+      case NetlinkSocket::Got::kFailed:
+        // A new socket in the same namespace; what came in between is lost.
+        Lost();
+        return !socket_.Open(protocol_, kReceiveBuffer, 0, groups_);
+      case NetlinkSocket::Got::kData:
+        break;
+    }
+    const uint8_t* data = socket_.data();
+    const size_t size = socket_.size();
+    for (size_t at = 0; at + sizeof(nlmsghdr) <= size;) {
+      nlmsghdr header;
+      memcpy(&header, data + at, sizeof header);
+      if (header.nlmsg_len < sizeof header || header.nlmsg_len > size - at) {
+        Lost();
+        break;
+      }
+      if (header.nlmsg_type >= NLMSG_MIN_TYPE) {
+        Note(ReadHint(protocol_ == NETLINK_ROUTE, header.nlmsg_type, data + at + NLMSG_HDRLEN,
+                      header.nlmsg_len - NLMSG_HDRLEN));
+      }
+      at += NLMSG_ALIGN(header.nlmsg_len);
+    }
+  }
+  return true;
+}
+
+void Monitor::Note(const Hint& hint) {
+  if (hints_.empty() && !overrun_) due_ = NowMs() + quiet_ms_;
+  if (overrun_) return;  // everything may have changed: says it all
+  hints_.insert(hint.Key());
+  if (hints_.size() > kMaxHints) Lost();
+}
+
+void Monitor::Lost() {
+  if (hints_.empty() && !overrun_) due_ = NowMs() + quiet_ms_;
+  overrun_ = true;
+  hints_.clear();
+}
+
+void Monitor::Post() {
+  auto batch = std::make_unique<Batch>();
+  batch->overrun = overrun_;
+  batch->hints.reserve(hints_.size());
+  for (const uint64_t key : hints_) batch->hints.push_back(Hint::FromKey(key));
+  hints_.clear();
+  overrun_ = false;
+  in_flight_.store(true, std::memory_order_release);
+  channel_.NonBlockingCall(batch.release());
+}
+
+void Deliver(Napi::Env env, Napi::Function on_hints, Monitor* monitor, Batch* raw) {
+  const std::unique_ptr<Batch> batch(raw);
+  if (env == nullptr) return;  // the environment is going away
+  monitor->Arrived();
+  if (monitor->closed()) return;
+  Napi::Array hints = Napi::Array::New(env, batch->hints.size());
+  for (size_t i = 0; i < batch->hints.size(); i++) {
+    const Hint& hint = batch->hints[i];
+    Napi::Object value = Napi::Object::New(env);
+    value.Set("type", Napi::Number::New(env, hint.type));
+    value.Set("ifindex", Napi::Number::New(env, hint.ifindex));
+    value.Set("family", Napi::Number::New(env, hint.family));
+    hints.Set(static_cast<uint32_t>(i), value);
+  }
+  // An exception in it is an uncaught one, as in any event callback.
+  on_hints.Call({hints, Napi::Boolean::New(env, batch->overrun)});
+}
+
+bool ReadGroups(const Napi::CallbackInfo& info, std::vector<uint32_t>* groups) {
+  if (info[1].IsArray()) {
+    const Napi::Array array = info[1].As<Napi::Array>();
+    for (uint32_t i = 0; i < array.Length() && i <= kMaxGroups; i++) {
+      const Napi::Value value = array.Get(i);
+      const double group = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0;
+      if (!(group >= 1 && group <= 1024)) break;
+      groups->push_back(static_cast<uint32_t>(group));
+    }
+    if (groups->size() == array.Length() && !groups->empty() && groups->size() <= kMaxGroups) return true;
+  }
+  ThrowType(info.Env(), "groups must be an array of 1 to 32 group numbers");
+  return false;
+}
+
+}  // namespace
+
+Napi::Value NetlinkMonitor(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  int64_t protocol, netns_fd, quiet_ms;
+  std::vector<uint32_t> groups;
+  if (!IntArgument(info, 0, "protocol", 0, 255, &protocol)) return env.Undefined();
+  if (!ReadGroups(info, &groups)) return env.Undefined();
+  if (!IntArgument(info, 2, "netnsFd", -1, INT_MAX, &netns_fd)) return env.Undefined();
+  if (!IntArgument(info, 3, "quietMs", 0, 60'000, &quiet_ms)) return env.Undefined();
+  if (!info[4].IsFunction()) return ThrowType(env, "onHints must be a function");
+
+  auto monitor = std::make_shared<Monitor>();
+  const Failure failure = monitor->Open(env, static_cast<int>(protocol), std::move(groups), static_cast<int>(netns_fd),
+                                        static_cast<int>(quiet_ms), info[4].As<Napi::Function>());
+  if (failure) return Throw(env, failure, "cannot watch netlink");
+
+  // It runs until close(), whether or not the object is still held: the callback is what the caller wants.
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("close", Napi::Function::New(
+                          env, [monitor](const Napi::CallbackInfo&) { monitor->Close(); }, "close"));
+  return object;
+}
+
+}  // namespace loden

@@ -1,0 +1,17 @@
+// Single system calls that Node has no function for.
+#pragma once
+
+#include <napi.h>
+
+namespace loden {
+
+// sdNotify(socketPath, state) -> boolean
+Napi::Value SdNotify(const Napi::CallbackInfo& info);
+// flockTry(fd) -> boolean
+Napi::Value FlockTry(const Napi::CallbackInfo& info);
+// peerCred(fd) -> { pid, uid, gid }
+Napi::Value PeerCred(const Napi::CallbackInfo& info);
+// bootTimeMs() -> number
+Napi::Value BootTimeMs(const Napi::CallbackInfo& info);
+
+}  // namespace loden
