@@ -82,6 +82,7 @@ export interface LeaseView {
 /** What a node wants its lease to say; `previous` is the subnet it had (subnet.env or state dir), a wish only. */
 export interface LeaseRequest {
   readonly network: NetworkConfig;
+  /** `node` and `instance` are filled in by the store. */
   readonly attrs: LeaseAttrs;
   readonly previous: readonly Prefix[];
   /** Seconds. */
@@ -94,7 +95,10 @@ export type LeaseState =
   | {
       readonly state: 'held';
       readonly lease: Lease;
-      /** Monotonic milliseconds (performance.now()) after which etcd may have dropped it; undefined: reservation. */
+      /**
+       * Milliseconds of the store's clock (CLOCK_BOOTTIME, `addon().bootTimeMs()`) after which etcd may have dropped
+       * it; undefined: reservation.
+       */
       readonly expiresAt?: number;
     }
   | {
@@ -109,4 +113,5 @@ export const subnetOf = (lease: Pick<Lease, 'subnets'>, family: Family): Prefix 
   lease.subnets.find((s) => s.addr.family === family);
 
 /** Order leases by their first subnet. */
-export const compareLeases = (a: Lease, b: Lease): number => compareAddr(a.subnets[0]!.addr, b.subnets[0]!.addr);
+export const compareLeases = (a: Lease, b: Lease): number =>
+  compareAddr(a.subnets[0]!.addr, b.subnets[0]!.addr);
