@@ -11,6 +11,8 @@ export interface Uplink {
   readonly mtu: number;
   /** Addresses with their on-link prefix lengths. */
   readonly addrs: readonly Prefix[];
+  /** `net.ipv6.conf.<name>.accept_ra` as found; undefined: not known, or the kernel has no IPv6. */
+  readonly acceptRa?: number;
 }
 
 /** What a backend may know of this host. A value: facts that change make a new one. */
@@ -24,6 +26,8 @@ export interface HostFacts {
   readonly mac: (device: string) => Mac;
   /** True when the kernel would send to this address without a gateway, on the uplink. */
   readonly onLink: (a: Addr) => boolean;
+  /** Addresses the underlay must go on reaching (gateways, etcd): no peer's subnet may cover one. */
+  readonly reserved?: readonly Addr[];
 }
 
 /** Something about a peer that keeps it from being served; shown in status, logged once. */
@@ -46,7 +50,9 @@ export interface Backend<C = unknown> {
   /** The `Type` in the network config, lower case. */
   readonly type: BackendType;
   /** Check the Backend object (keys in any case). Unknown keys are problems too. */
-  parse(options: Readonly<Record<string, unknown>>): { readonly config: C } | { readonly problems: readonly Problem[] };
+  parse(
+    options: Readonly<Record<string, unknown>>,
+  ): { readonly config: C } | { readonly problems: readonly Problem[] };
   /** Reasons why this backend cannot run on this host with this config; empty when it can. */
   check(config: C, families: readonly Family[], host: HostFacts): readonly Problem[];
   /** MTU for pods, bytes: the minimum over the families. */

@@ -67,4 +67,3 @@ export const samePrefix = (a: Prefix, b: Prefix): boolean => a.len === b.len && 
 
 /** All addresses of a family: `0.0.0.0/0` or `::/0`. */
 export const everything = (family: 4 | 6): Prefix => prefix(family === 4 ? '0.0.0.0/0' : '::/0');
-

@@ -1,0 +1,65 @@
+import { ROUTE_PROTOCOL } from '../../contract.ts';
+import type { Problem } from '../../errors.ts';
+import type { Family } from '../../net/addr.ts';
+import { formatAddr, sameAddr } from '../../net/addr.ts';
+import type { LeaseView } from '../../subnet/types.ts';
+import type { Backend, Desired, HostFacts } from '../backend.ts';
+import { forwarding } from '../forwarding.ts';
+import { noOptions } from '../no-options.ts';
+import { vet } from '../peers.ts';
+
+/** Nothing to configure. */
+type HostGwConfig = Readonly<Record<string, never>>;
+
+/** Routes straight to the peers' addresses: no overhead, but every host must be on one link. */
+export const hostGw: Backend<HostGwConfig> = {
+  type: 'host-gw',
+  parse: noOptions,
+  check: checkHostGw,
+  mtu: (_config, _families, host) => host.uplink.mtu,
+  devices: () => [],
+  advertise: () => ({ type: 'host-gw', data: new Map() }),
+  desired: desiredHostGw,
+};
+
+/** A PublicIP behind a NAT is no gateway: peers would route to an address that is not on the link. */
+function checkHostGw(_config: HostGwConfig, families: readonly Family[], host: HostFacts): Problem[] {
+  return families.flatMap((family) => {
+    const local = host.localAddrs.get(family);
+    const seen = host.publicAddrs.get(family);
+    if (local && seen && sameAddr(local, seen)) return [];
+    const text = local ? formatAddr(local) : `an IPv${family} address of ${host.uplink.name}`;
+    return [
+      {
+        path: family === 4 ? '--public-ip' : '--public-ipv6',
+        expected: `${text}, the uplink's own: host-gw does not work behind a NAT`,
+        got: seen ? formatAddr(seen) : 'nothing',
+      },
+    ];
+  });
+}
+
+function* desiredHostGw(_config: HostGwConfig, view: LeaseView, host: HostFacts): Desired & Generator {
+  yield* forwarding(view.network.families.keys(), host);
+  for (const vetted of vet(view, 'host-gw', host)) {
+    if ('problem' in vetted) {
+      yield { kind: 'problem', problem: vetted.problem };
+      continue;
+    }
+    const { lease, subnet, endpoint } = vetted.peer;
+    if (host.onLink(endpoint)) {
+      yield {
+        kind: 'route',
+        type: 'unicast',
+        dst: subnet,
+        via: endpoint,
+        dev: host.uplink.name,
+        onlink: false,
+        protocol: ROUTE_PROTOCOL,
+      };
+    } else {
+      const reason = `its address ${formatAddr(endpoint)} is not on the link of ${host.uplink.name}, as host-gw needs`;
+      yield { kind: 'problem', problem: { lease, reason } };
+    }
+  }
+}
