@@ -56,11 +56,18 @@ export class Underlay implements AsyncDisposable {
       'net/bridge/bridge-nf-call-ip6tables': 0,
     });
     await underlay.netns.nft(
-      `table bridge cuts { set pairs { type ifname . ifname; }; set ports { type ifname; };
-       chain forward { type filter hook forward priority 0;
-         iifname . oifname @pairs drop; iifname @ports drop; oifname @ports drop; }
-       chain input { type filter hook input priority 0; iifname @ports drop; }
-       chain output { type filter hook output priority 0; oifname @ports drop; } }`,
+      `table bridge cuts {
+         set pairs { type ifname . ifname; }
+         set ports { type ifname; }
+         chain forward {
+           type filter hook forward priority 0;
+           iifname . oifname @pairs drop
+           iifname @ports drop
+           oifname @ports drop
+         }
+         chain input { type filter hook input priority 0; iifname @ports drop; }
+         chain output { type filter hook output priority 0; oifname @ports drop; }
+       }`,
     );
     return underlay;
   }
