@@ -1,5 +1,5 @@
 import { type Addr, type Family, formatAddr, sameAddr } from '../net/addr.ts';
-import { containsPrefix, formatPrefix, hostPrefix, type Prefix } from '../net/prefix.ts';
+import { containsAddr, containsPrefix, formatPrefix, hostPrefix, type Prefix } from '../net/prefix.ts';
 import { scopeOf } from '../net/scope.ts';
 import type { BackendType, Lease, LeaseView } from '../subnet/types.ts';
 import { subnetOf } from '../subnet/types.ts';
@@ -57,6 +57,10 @@ export function* vet(view: LeaseView, type: BackendType, host: HostFacts): Gener
   }
 }
 
+/** Whose an address or a subnet is: a lease, or words. */
+type Owner = Lease | string;
+const named = (owner: Owner): string => (typeof owner === 'string' ? owner : `the older lease ${owner.key}`);
+
 /** Judge one family's subnets in order: the endpoint to use, or the reason why not. */
 function vetFamily(
   view: LeaseView,
@@ -64,8 +68,8 @@ function vetFamily(
   family: Family,
 ): (lease: Lease, subnet: Prefix) => Addr | string {
   const { network } = view.network.families.get(family)!;
-  const subnets = new Spans<string>();
-  const underlay = new Spans<string>();
+  const subnets = new Spans<Owner>();
+  const underlay = new Spans<Owner>();
   const own = subnetOf(view.self, family);
   if (own) subnets.add(own, 'our own subnet');
   const ours = [
@@ -73,31 +77,32 @@ function vetFamily(
     host.publicAddrs.get(family),
     host.localAddrs.get(family),
   ];
-  const protect = (a: Addr | undefined, why: string): void => {
-    if (a?.family === family && !underlay.holding(a)) underlay.add(hostPrefix(a), `${formatAddr(a)}, ${why}`);
+  const protect = (a: Addr | undefined, owner: Owner): void => {
+    if (a?.family === family && underlay.holding(a) === undefined) underlay.add(hostPrefix(a), owner);
   };
-  for (const a of ours) protect(a, "this host's own address");
-  for (const a of host.reserved ?? []) protect(a, 'which this host needs to reach');
+  for (const a of ours) protect(a, 'this host');
+  for (const a of host.reserved ?? []) protect(a, 'a gateway or etcd server of this host');
 
   return (lease, subnet) => {
     if (!containsPrefix(network, subnet)) return `it is outside the network ${formatPrefix(network)}`;
     const taken = subnets.overlapping(subnet);
-    if (taken !== undefined) return `it overlaps ${taken}`;
+    if (taken !== undefined)
+      return `it overlaps ${typeof taken === 'string' ? taken : `that of ${named(taken)}`}`;
     const covered = underlay.overlapping(subnet);
-    if (covered !== undefined) return `it would take over ${covered}`;
+    if (covered !== undefined) return `it would take over the address of ${named(covered)}`;
     const endpoint = lease.endpoints.get(family);
     if (!endpoint) return `it has no ${family === 4 ? 'PublicIP' : 'PublicIPv6'}`;
     if (scopeOf(endpoint) !== 'global')
-      return `its address ${formatAddr(endpoint)} is not a unicast address others can reach`;
+      return `its address ${formatAddr(endpoint)} is not one other hosts can reach`;
     if (ours.some((a) => sameAddr(a, endpoint)))
       return `its address ${formatAddr(endpoint)} is this host's own`;
-    const inside = containsPrefix(subnet, hostPrefix(endpoint))
-      ? 'its own subnet'
-      : subnets.holding(endpoint);
-    if (inside !== undefined)
-      return `its address ${formatAddr(endpoint)} is inside the overlay, in ${inside}`;
-    subnets.add(subnet, `${formatPrefix(subnet)} of the older lease ${lease.key}`);
-    protect(endpoint, `the address of the older lease ${lease.key}`);
+    const around = containsAddr(subnet, endpoint) ? 'its own subnet' : subnets.holding(endpoint);
+    if (around !== undefined) {
+      const where = typeof around === 'string' ? around : `the subnet of ${named(around)}`;
+      return `its address ${formatAddr(endpoint)} is inside the overlay, in ${where}`;
+    }
+    subnets.add(subnet, lease);
+    protect(endpoint, lease);
     return endpoint;
   };
 }

@@ -3,7 +3,7 @@ import type { KernelObject } from '../../kernel/types.ts';
 import type { Family } from '../../net/addr.ts';
 import type { Mac } from '../../net/mac.ts';
 import { hostPrefix } from '../../net/prefix.ts';
-import type { LeaseView } from '../../subnet/types.ts';
+import type { Lease, LeaseView } from '../../subnet/types.ts';
 import { subnetOf } from '../../subnet/types.ts';
 import type { Desired, HostFacts } from '../backend.ts';
 import { forwarding } from '../forwarding.ts';
@@ -29,7 +29,7 @@ export function* desiredVxlan(config: VxlanConfig, view: LeaseView, host: HostFa
   for (const family of families) {
     const link = deviceLink(config, family, host);
     if (!link) continue;
-    ends.set(family, new Map([[link.mac, 'this host']]));
+    ends.set(family, new Map([[link.mac, undefined]]));
     yield link;
     // A router advertisement from inside the overlay must not make us a default route.
     if (family === 6 || host.uplink.acceptRa !== undefined) {
@@ -58,15 +58,19 @@ export function* desiredVxlan(config: VxlanConfig, view: LeaseView, host: HostFa
   }
 }
 
-/** Whose a tunnel MAC is; two peers with one MAC would share one FDB entry. */
-type VtepOwners = Map<Mac, string>;
+/** Whose a tunnel MAC is (undefined: ours); two peers with one MAC would share one FDB entry. */
+type VtepOwners = Map<Mac, Lease | undefined>;
 
 function claimVtep(peer: PeerSubnet, vni: number, owners: VtepOwners): Mac | { readonly wrong: string } {
   const vtep = parseVtep(peer.data, vni);
   if ('wrong' in vtep) return vtep;
-  const owner = owners.get(vtep.mac);
-  if (owner !== undefined) return { wrong: `its VtepMAC ${vtep.mac} belongs to ${owner}` };
-  owners.set(vtep.mac, `the older lease ${peer.lease.key}`);
+  if (owners.has(vtep.mac)) {
+    const owner = owners.get(vtep.mac);
+    return {
+      wrong: `its VtepMAC ${vtep.mac} belongs to ${owner ? `the older lease ${owner.key}` : 'this host'}`,
+    };
+  }
+  owners.set(vtep.mac, peer.lease);
   return vtep.mac;
 }
 

@@ -1,5 +1,5 @@
-import { fields, isObject, show } from '../../fields.ts';
-import { type Mac, macBytes, parseMac } from '../../net/mac.ts';
+import { isObject, show } from '../../fields.ts';
+import { type Mac, parseMac } from '../../net/mac.ts';
 import type { BackendData } from '../../subnet/types.ts';
 
 /** flannel keeps the VNI of a lease in 16 bits: it writes the low half of a larger one, and cannot read a whole one. */
@@ -15,15 +15,12 @@ export function parseVtep(
 ): { readonly mac: Mac } | { readonly wrong: string } {
   if (!isObject(data))
     return { wrong: `its BackendData is ${show(data)}, not an object with VNI and VtepMAC` };
-  const f = fields(data);
-  const theirs = f.integer('VNI', 0, 0xff_ffff, vni);
-  const mac = f.text('VtepMAC', 'a MAC address', parseMac);
-  const [problem] = f.problems;
-  if (problem) return { wrong: `its ${problem.path} is ${problem.got}, not ${problem.expected}` };
-  if (!mac) return { wrong: 'its BackendData has no VtepMAC' };
-  if (theirs !== vni && theirs !== leaseVni(vni)) return { wrong: `its VNI is ${theirs}, not ${vni}` };
-  const bytes = macBytes(mac);
-  if (bytes[0]! & 1) return { wrong: `its VtepMAC ${mac} is a multicast address` };
-  if (bytes.every((b) => b === 0)) return { wrong: `its VtepMAC is ${mac}` };
+  const { VNI: theirs = vni, VtepMAC: text } = data;
+  const mac = typeof text === 'string' ? parseMac(text) : undefined;
+  if (!mac) return { wrong: `its VtepMAC is ${show(text)}, not a MAC address` };
+  if (theirs !== vni && theirs !== leaseVni(vni)) return { wrong: `its VNI is ${show(theirs)}, not ${vni}` };
+  // IEEE 802: the lowest bit of the first byte marks a group address.
+  if (Number.parseInt(mac.slice(0, 2), 16) & 1) return { wrong: `its VtepMAC ${mac} is a multicast address` };
+  if (mac === '00:00:00:00:00:00') return { wrong: `its VtepMAC is ${mac}` };
   return { mac };
 }
