@@ -10,6 +10,7 @@ export class Netns implements AsyncDisposable {
   readonly path: string;
   /** What {@link start} started, to be ended with the namespace. */
   readonly #procs = new Set<Proc>();
+  #gone = false;
 
   private constructor(owner: Owner, name: string) {
     this.owner = owner;
@@ -76,7 +77,10 @@ export class Netns implements AsyncDisposable {
     await this.run(['sh', '-e', '-c', lines.join('\n')]);
   }
 
+  /** Idempotent. */
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#gone) return;
+    this.#gone = true;
     await Promise.all([...this.#procs].map((proc) => proc.stop('SIGKILL')));
     await run(['ip', 'netns', 'del', this.name]);
   }

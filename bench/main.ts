@@ -1,0 +1,33 @@
+import { controlPlane } from './controlPlane.ts';
+
+/** Each benchmark takes its own arguments; all know `--json` and `--help`. */
+const BENCHES: Readonly<Record<string, { about: string; run: (argv: string[]) => Promise<void> }>> = {
+  'control-plane': {
+    about: 'a daemon among thousands of peers: time to the kernel, messages, requests, memory, CPU',
+    run: controlPlane,
+  },
+};
+
+const USAGE = `npm run bench -- <benchmark> [options]
+
+${Object.entries(BENCHES)
+  .map(([name, { about }]) => `  ${name.padEnd(16)} ${about}`)
+  .join('\n')}
+
+  --help after its name shows a benchmark's options.
+`;
+
+const [name, ...argv] = process.argv.slice(2);
+const bench = name === undefined ? undefined : BENCHES[name];
+if (!bench) {
+  const asked = name === undefined || name === '--help' || name === '-h';
+  (asked ? process.stdout : process.stderr).write(asked ? USAGE : `bench: there is no ${name}\n\n${USAGE}`);
+  process.exitCode = asked ? 0 : 64;
+} else {
+  try {
+    await bench.run(argv);
+  } catch (error) {
+    process.stderr.write(`bench ${name}: ${(error as Error).message}\n`);
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,146 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ROUTE_PROTOCOL } from '../src/contract.ts';
+import type { Cluster } from '../test/support/cluster.ts';
+import type { Host } from '../test/support/host.ts';
+import { until } from '../test/support/proc.ts';
+import { peer } from './peers.ts';
+import { cpuSeconds, memory } from './procStats.ts';
+import { now, RouteMonitor } from './routeMonitor.ts';
+import { spread } from './stats.ts';
+
+/** One fresh host. Times in seconds unless the name says otherwise; memory in MB (10^6 bytes). */
+export interface Measured {
+  /** From the start of the process to the last peer's route, seen by `ip monitor`. */
+  readonly startToKernel: number;
+  /** From the first whole snapshot of the leases to the same. */
+  readonly snapshotToKernel: number;
+  readonly startToReady: number;
+  /** Until ready. */
+  readonly cpuSeconds: number;
+  readonly netlinkMessages: number;
+  /** As the daemon counts them, and as etcd does. */
+  readonly etcdRequests: number;
+  readonly etcdSaw: number;
+  /** Until ready, and at the end of the round. */
+  readonly peakAtReady: number;
+  readonly peakAtEnd: number;
+  readonly rssAtEnd: number;
+  /** A second start, everything being in the kernel already. */
+  readonly restartToReady: number;
+  readonly restartNetlinkMessages: number;
+  /** Milliseconds from a put in etcd to the route in the kernel, and from a delete to its end; medians. */
+  readonly peerAddedMs: number;
+  readonly peerRemovedMs: number;
+  /** Per cent of one core when nothing changes. */
+  readonly idleCpu: number;
+  /** The longest the event loop was not served, milliseconds, over the whole round. */
+  readonly loopDelayMs: number;
+}
+
+/** The parts of `/v1/status` that are read here. */
+interface Status {
+  readonly ready: boolean;
+  readonly kernel: { readonly messages: number };
+  readonly store: { readonly requests: number };
+  readonly timings: { readonly firstSnapshot: string };
+  readonly loopDelayMs: number;
+}
+
+/** Start a daemon on a fresh host among `count` peers, restart it, let peers come and go, let it idle. */
+export async function measureRound(
+  cluster: Cluster,
+  options: { count: number; churn: number; idle: number },
+): Promise<Measured> {
+  const { etcd } = cluster;
+  await using host = await cluster.addHost();
+  await using monitor = await RouteMonitor.start(host.netns, host.dir);
+  const requestsBefore = await requestsSeen(cluster);
+  const started = now();
+  await host.start({ timeout: 120_000 });
+  const ready = now();
+  const { pid } = host.daemon;
+  const cpu = cpuSeconds(pid);
+  const { peak: peakAtReady } = memory(pid);
+  const status = await host.get<Status>('/v1/status');
+  const etcdSaw = (await requestsSeen(cluster)) - requestsBefore;
+  const last = await lastRoute(monitor, options.count);
+  await verify(host, options.count);
+
+  const added: number[] = [];
+  const removed: number[] = [];
+  for (let i = 0; i < options.churn; i++) {
+    const { key, value, subnet } = peer(options.count + i);
+    const put = now();
+    await etcd.put(key, value);
+    added.push((await monitor.wait(subnet, put)) - put);
+    const gone = now();
+    await etcd.delete(key);
+    removed.push((await monitor.wait(subnet, gone, { deleted: true })) - gone);
+  }
+
+  // What churn and start left to do (garbage, audits soon after) is not idling yet.
+  await sleep(3_000);
+  const idleFrom = cpuSeconds(pid);
+  await sleep(options.idle * 1_000);
+  const idleCpu = options.idle === 0 ? 0 : ((cpuSeconds(pid) - idleFrom) / options.idle) * 100;
+  const end = memory(pid);
+  const { loopDelayMs } = await host.get<Status>('/v1/status');
+
+  await host.stop();
+  const restarted = now();
+  await host.start({ timeout: 120_000 });
+  const restartToReady = (now() - restarted) / 1_000;
+  const again = await host.get<Status>('/v1/status');
+  await verify(host, options.count);
+  await releaseLease(cluster, host);
+
+  return {
+    startToKernel: (last - started) / 1_000,
+    snapshotToKernel: (last - Date.parse(status.timings.firstSnapshot)) / 1_000,
+    startToReady: (ready - started) / 1_000,
+    cpuSeconds: cpu,
+    netlinkMessages: status.kernel.messages,
+    etcdRequests: status.store.requests,
+    etcdSaw,
+    peakAtReady,
+    peakAtEnd: end.peak,
+    rssAtEnd: end.rss,
+    restartToReady,
+    restartNetlinkMessages: again.kernel.messages,
+    peerAddedMs: added.length > 0 ? spread(added).median : 0,
+    peerRemovedMs: removed.length > 0 ? spread(removed).median : 0,
+    idleCpu,
+    loopDelayMs,
+  };
+}
+
+/** gRPC calls etcd has begun to serve, streams counted once. Reading the metric is none. */
+const requestsSeen = (cluster: Cluster): Promise<number> => cluster.etcd.metric('grpc_server_started_total');
+
+/** When the last of `count` peers' routes came. */
+async function lastRoute(monitor: RouteMonitor, count: number): Promise<number> {
+  const routes = await until(`${count} routes in ip monitor`, () => {
+    const seen = monitor.seen().filter((s) => !s.deleted && s.dst.startsWith('10.') && s.dst.endsWith('/24'));
+    return seen.length >= count && seen;
+  });
+  return routes.at(-1)!.at;
+}
+
+/** The kernel's own lists must hold every peer: a figure for half the work is none. */
+async function verify(host: Host, count: number): Promise<void> {
+  const lengths = {
+    routes: (await host.netns.ipJson(`route show proto ${ROUTE_PROTOCOL}`)).length,
+    neighbours: (await host.netns.ipJson('neigh show dev flannel.1 nud permanent')).length,
+    fdb: (await host.netns.bridgeJson('fdb show dev flannel.1')).length,
+  };
+  for (const [what, length] of Object.entries(lengths)) {
+    if (length !== count) throw new Error(`the kernel holds ${length} ${what} for ${count} peers`);
+  }
+}
+
+/** The host's own lease would be one peer more to the next round. */
+async function releaseLease(cluster: Cluster, host: Host): Promise<void> {
+  const { lease } = await host.get<{ lease: { lease: { key: string } } }>('/v1/status');
+  await host.stop('SIGKILL');
+  await cluster.etcd.delete(`/coreos.com/network/subnets/${lease.lease.key}`);
+}
