@@ -1,0 +1,42 @@
+import { ConfigError } from '../errors.ts';
+import { checkEtcd, type EtcdOptions, etcdOptions } from './etcd.ts';
+import type { Values } from './options.ts';
+import { checkRunDir } from './run.ts';
+import { type Env, type Flags, readSources } from './sources.ts';
+
+/** All that `loden leases` was told. */
+export interface LeasesOptions {
+  readonly etcd: EtcdOptions;
+  readonly runDir: string;
+  readonly source: Values['source'];
+  readonly json: boolean;
+}
+
+/** All that `loden cleanup` was told. */
+export interface CleanupOptions {
+  readonly runDir: string;
+  readonly stateDir: string;
+  readonly subnetFile: string;
+  readonly json: boolean;
+}
+
+/** The options of `loden leases`; throws ConfigError with all problems. */
+export function leasesOptions(flags: Flags, env: Env): LeasesOptions {
+  const { values, settings, problems } = readSources('leases', flags, env);
+  problems.push(...checkEtcd(values, settings), ...checkRunDir(values, settings));
+  if (problems.length > 0) throw new ConfigError('the options of loden leases cannot be used', problems);
+  return { etcd: etcdOptions(values), runDir: values['run-dir'], source: values.source, json: values.json };
+}
+
+/** The options of `loden cleanup`; throws ConfigError with all problems. */
+export function cleanupOptions(flags: Flags, env: Env): CleanupOptions {
+  const { values, settings, problems } = readSources('cleanup', flags, env);
+  problems.push(...checkRunDir(values, settings));
+  if (problems.length > 0) throw new ConfigError('the options of loden cleanup cannot be used', problems);
+  return {
+    runDir: values['run-dir'],
+    stateDir: values['state-dir'],
+    subnetFile: values['subnet-file'],
+    json: values.json,
+  };
+}

@@ -1,0 +1,275 @@
+import { DEFAULTS } from '../contract.ts';
+import {
+  address,
+  boolean,
+  choice,
+  endpoints,
+  iface,
+  integer,
+  type Kind,
+  keyPrefix,
+  path,
+  regex,
+  seconds,
+  text,
+} from './kinds.ts';
+
+/**
+ * Every option there is, once. From this table come the command line, the names of environment variables, what is
+ * secret, `--help` and docs/options.md.
+ */
+
+/** The commands that take options. */
+export type Command = 'run' | 'leases' | 'cleanup';
+
+export const GROUPS = [
+  'etcd',
+  'Uplink',
+  'Network',
+  'Files',
+  'Health and logs',
+  'Output',
+  'Kubernetes',
+  'flanneld',
+] as const;
+export type Group = (typeof GROUPS)[number];
+
+export interface Option<T = unknown> {
+  readonly kind: Kind<T>;
+  /** Text, read like a given one; undefined: the option has no value unless it is given. */
+  readonly fallback: string | undefined;
+  /** May be repeated; the value is then a list, in order. Otherwise the last one counts, as in Go. */
+  readonly many: boolean;
+  /** May have no value; an empty text is none, as in Go. */
+  readonly optional: boolean;
+  readonly group: Group;
+  readonly commands: readonly Command[];
+  readonly help: string;
+  /** Never shown, logged or put into an error message. */
+  readonly secret: boolean;
+  /** flanneld's, taken so that its unit files work, but nothing here follows from it: why. */
+  readonly ignored: string | undefined;
+}
+
+interface Extra {
+  readonly secret?: boolean;
+  readonly ignored?: string;
+  readonly commands?: readonly Command[];
+}
+
+const make = <T>(
+  group: Group,
+  kind: Kind<T>,
+  fallback: string | undefined,
+  help: string,
+  extra: Extra,
+): Option<T> => ({
+  kind,
+  fallback,
+  many: false,
+  optional: fallback === undefined,
+  group,
+  commands: extra.commands ?? ['run'],
+  help,
+  secret: extra.secret ?? false,
+  ignored: extra.ignored,
+});
+
+/** An option that always has a value. */
+const one = <T>(group: Group, kind: Kind<T>, fallback: string, help: string, extra: Extra = {}) =>
+  ({ ...make(group, kind, fallback, help, extra), many: false, optional: false }) as const;
+
+/** An option that need not have a value. */
+const perhaps = <T>(group: Group, kind: Kind<T>, help: string, extra: Extra = {}) =>
+  ({ ...make(group, kind, undefined, help, extra), many: false, optional: true }) as const;
+
+/** An option that may be repeated. */
+const several = <T>(group: Group, kind: Kind<T>, help: string) =>
+  ({ ...make(group, kind, undefined, help, {}), many: true, optional: true }) as const;
+
+const WITH_ETCD: Extra = { commands: ['run', 'leases'] };
+const EVERYWHERE: Extra = { commands: ['run', 'leases', 'cleanup'] };
+const KUBERNETES: Extra = { ignored: 'it only has a meaning with --kube-subnet-mgr' };
+const KLOG: Extra = { ignored: 'Loden logs to standard error only; see --log-level and --log-format' };
+
+export const OPTIONS = {
+  'etcd-endpoints': one(
+    'etcd',
+    endpoints,
+    'http://127.0.0.1:4001,http://127.0.0.1:2379',
+    'Where etcd listens.',
+    WITH_ETCD,
+  ),
+  'etcd-prefix': one(
+    'etcd',
+    keyPrefix,
+    DEFAULTS.etcdPrefix,
+    'Key under which config and leases are.',
+    WITH_ETCD,
+  ),
+  'etcd-cafile': perhaps('etcd', path, 'PEM file with the CA of etcd; it alone turns TLS on.', WITH_ETCD),
+  'etcd-certfile': perhaps('etcd', path, 'PEM file with the client certificate.', WITH_ETCD),
+  'etcd-keyfile': perhaps('etcd', path, 'PEM file with the key of the client certificate.', WITH_ETCD),
+  'etcd-username': perhaps('etcd', text, 'User of etcd.', WITH_ETCD),
+  'etcd-password': perhaps(
+    'etcd',
+    text,
+    'Password of that user. Better in the environment, where ps does not show it.',
+    {
+      ...WITH_ETCD,
+      secret: true,
+    },
+  ),
+  'lease-ttl': one(
+    'etcd',
+    seconds(2, 10 * 365 * 86_400),
+    '24h',
+    'Life of the subnet lease once it is no longer kept alive.',
+  ),
+
+  iface: several('Uplink', iface, 'Interface for traffic between hosts; the first that fits is taken.'),
+  'iface-regex': several(
+    'Uplink',
+    regex,
+    'Pattern for addresses or names of interfaces, tried after --iface.',
+  ),
+  'iface-can-reach': perhaps('Uplink', address(), 'Take the interface that the route to this address uses.'),
+  'public-ip': perhaps(
+    'Uplink',
+    address(4),
+    "Address by which peers reach this host, if not the interface's own.",
+  ),
+  'public-ipv6': perhaps('Uplink', address(6), 'The same for IPv6.'),
+
+  'ip-masq': one('Network', boolean, 'false', 'Masquerade traffic of pods that leaves the overlay.'),
+  'ip-masq-fully-random-disable': one('Network', boolean, 'false', 'Masquerade without fully random ports.'),
+  'iptables-forward-rules': one('Network', boolean, 'true', 'Accept traffic of pods in the FORWARD chain.'),
+  'ip-blackhole-route': one(
+    'Network',
+    boolean,
+    'false',
+    'Drop packets to addresses of our subnet that no pod has.',
+  ),
+
+  'subnet-file': one(
+    'Files',
+    path,
+    DEFAULTS.subnetFile,
+    'Where subnet, MTU and masquerading are written for others.',
+    {
+      commands: ['run', 'cleanup'],
+    },
+  ),
+  'run-dir': one('Files', path, DEFAULTS.runDir, "Directory of the daemon's socket.", EVERYWHERE),
+  'state-dir': one('Files', path, DEFAULTS.stateDir, 'Directory of what must outlive a reboot.', {
+    commands: ['run', 'cleanup'],
+  }),
+
+  'healthz-ip': one('Health and logs', address(), '0.0.0.0', 'Address for /healthz and /readyz.'),
+  'healthz-port': one(
+    'Health and logs',
+    integer(0, 65_535),
+    '0',
+    'TCP port for /healthz and /readyz; 0: none.',
+  ),
+  'log-level': perhaps(
+    'Health and logs',
+    choice('trace', 'debug', 'info', 'warn', 'error', 'fatal'),
+    'Least level that is logged; info unless -v says more.',
+  ),
+  'log-format': one(
+    'Health and logs',
+    choice('json', 'text'),
+    'json',
+    'One JSON object or one line of text for each event.',
+  ),
+  v: one('Health and logs', integer(0, 100), '0', "flanneld's log level: 2 and up is debug, 5 and up trace."),
+
+  json: one('Output', boolean, 'false', 'Print JSON.', { commands: ['leases', 'cleanup'] }),
+  source: one(
+    'Output',
+    choice('auto', 'daemon', 'etcd'),
+    'auto',
+    'Whom to ask; auto: the daemon, or etcd where none runs.',
+    {
+      commands: ['leases'],
+    },
+  ),
+
+  'kube-subnet-mgr': one(
+    'Kubernetes',
+    boolean,
+    'false',
+    'Take the subnet from Kubernetes; not available in this version.',
+  ),
+  'kube-api-url': perhaps('Kubernetes', text, 'URL of the API server.', KUBERNETES),
+  'kube-annotation-prefix': one(
+    'Kubernetes',
+    text,
+    'flannel.alpha.coreos.com',
+    'Prefix of annotations.',
+    KUBERNETES,
+  ),
+  'kubeconfig-file': perhaps('Kubernetes', path, 'kubeconfig file.', KUBERNETES),
+  'net-config-path': one(
+    'Kubernetes',
+    path,
+    '/etc/kube-flannel/net-conf.json',
+    'File with the network config.',
+    KUBERNETES,
+  ),
+  'set-node-network-unavailable': one(
+    'Kubernetes',
+    boolean,
+    'true',
+    'Set the condition NetworkUnavailable.',
+    KUBERNETES,
+  ),
+
+  'subnet-lease-renew-margin': one(
+    'flanneld',
+    integer(1, 1439),
+    '60',
+    'Minutes before the end of the lease to renew it.',
+    {
+      ignored: 'the lease is kept alive all the time, not renewed shortly before its end',
+    },
+  ),
+  'iptables-resync': one('flanneld', integer(1, 86_400), '5', 'Seconds between two looks at the rules.', {
+    ignored: 'rules are watched and put right at once, not looked at again and again',
+  }),
+  vmodule: perhaps('flanneld', text, 'Log levels of source files.', KLOG),
+  log_backtrace_at: perhaps('flanneld', text, 'Where to log a stack trace.', KLOG),
+  logtostderr: one('flanneld', boolean, 'true', 'Log to standard error.', KLOG),
+  alsologtostderr: one('flanneld', boolean, 'false', 'Log to standard error as well as to files.', KLOG),
+  stderrthreshold: perhaps('flanneld', text, 'Least level that goes to standard error.', KLOG),
+  log_dir: perhaps('flanneld', text, 'Directory of log files.', KLOG),
+} as const satisfies Readonly<Record<string, Option>>;
+
+export type OptionName = keyof typeof OPTIONS;
+
+type ValueOf<O> = O extends {
+  readonly kind: Kind<infer T>;
+  readonly many: infer M;
+  readonly optional: infer P;
+}
+  ? M extends true
+    ? readonly T[]
+    : P extends true
+      ? T | undefined
+      : T
+  : never;
+
+/** The value each option has after parsing. */
+export type Values = { readonly [K in OptionName]: ValueOf<(typeof OPTIONS)[K]> };
+
+export const optionNames = Object.keys(OPTIONS) as readonly OptionName[];
+
+/** The options of a command, in the table's order. */
+export const optionsOf = (command: Command): readonly OptionName[] =>
+  optionNames.filter((name) => (OPTIONS[name].commands as readonly Command[]).includes(command));
+
+export const isOptionName = (name: string): name is OptionName => Object.hasOwn(OPTIONS, name);
+
+/** `FLANNELD_ETCD_PREFIX` for `etcd-prefix`. */
+export const envName = (name: OptionName): string => `FLANNELD_${name.replaceAll('-', '_').toUpperCase()}`;
