@@ -38,6 +38,13 @@ export class ConfigError extends LodenError {
   }
 }
 
+/** The command line cannot be understood: unknown command or option, missing value; exit 64. */
+export class UsageError extends LodenError {
+  constructor(what: string) {
+    super(`${what}; see loden --help`, { exitCode: EXIT.usage });
+  }
+}
+
 export type StoreFault = 'unavailable' | 'unauthorized' | 'compacted' | 'conflict' | 'lease-lost';
 
 /** A request to etcd failed. */

@@ -1,0 +1,177 @@
+import yargs, { type Argv } from 'yargs';
+import {
+  type CleanupOptions,
+  cleanupOptions,
+  type LeasesOptions,
+  leasesOptions,
+} from '../config/commands.ts';
+import {
+  type Command,
+  isOptionName,
+  OPTIONS,
+  type Option,
+  type OptionName,
+  optionsOf,
+} from '../config/options.ts';
+import { type RunOptions, runOptions } from '../config/run.ts';
+import type { Env, Flags } from '../config/sources.ts';
+import { EXIT, VERSION } from '../contract.ts';
+import { UsageError } from '../errors.ts';
+import { normaliseArgs } from './args.ts';
+
+/** What the commands do. */
+export interface Handlers {
+  run(options: RunOptions): Promise<void>;
+  leases(options: LeasesOptions): Promise<void>;
+  cleanup(options: CleanupOptions): Promise<void>;
+}
+
+/** What a command line asks for. */
+export type Invocation =
+  | { readonly command: 'run'; readonly options: RunOptions }
+  | { readonly command: 'leases'; readonly options: LeasesOptions }
+  | { readonly command: 'cleanup'; readonly options: CleanupOptions }
+  /** `--help`, `--version`, `version`: text for standard output. */
+  | { readonly command: 'print'; readonly text: string };
+
+const EPILOGUE = `Every option may also stand in the environment: --etcd-endpoints as FLANNELD_ETCD_ENDPOINTS.
+A flag counts more than the environment. Single dashes (-iface=eth0) work too.`;
+
+/** The parser takes words as they are: what they mean is the options table's business. */
+const PARSER = {
+  'boolean-negation': false,
+  'camel-case-expansion': false,
+  'dot-notation': false,
+  'greedy-arrays': false,
+  'parse-numbers': false,
+  'parse-positional-numbers': false,
+  'populate--': true,
+  'short-option-groups': false,
+};
+
+/** Declare a command's options to yargs. All are text to it. */
+function declare(parser: Argv, command: Command): Argv {
+  for (const name of optionsOf(command)) {
+    const { kind, fallback, group, help, ignored, many }: Option = OPTIONS[name];
+    parser.option(name, {
+      describe:
+        `${help}${many ? ' May be repeated.' : ''} ${kind.flag ? '' : `<${kind.placeholder}>`}`.trim(),
+      group: `${group}:`,
+      requiresArg: true,
+      hidden: ignored !== undefined,
+      ...(fallback === undefined ? {} : { defaultDescription: fallback }),
+    });
+  }
+  return parser;
+}
+
+function parser(chosen: (command: Command | 'version') => void): Argv {
+  return yargs()
+    .scriptName('loden')
+    .usage(
+      '$0 <command>\n\nAn overlay network for containers: subnet leases from etcd, VXLAN and host routes.',
+    )
+    .locale('en')
+    .exitProcess(false)
+    .parserConfiguration(PARSER)
+    .strict()
+    .showHelpOnFail(false)
+    .wrap(110)
+    .help('help', 'Show this.')
+    .version('version', 'Show the version.', VERSION)
+    .showHidden('show-hidden', "With --help: also flanneld's options that have no effect here.")
+    .command(
+      'run',
+      'Run the daemon on this host: a drop-in for flanneld.',
+      (y) => declare(y, 'run').epilogue(EPILOGUE),
+      () => chosen('run'),
+    )
+    .command('leases', 'Who has which subnet.', (y) =>
+      y.command(
+        ['list', '$0'],
+        'List all leases, from the running daemon or straight from etcd.',
+        (z) => declare(z, 'leases').epilogue(EPILOGUE),
+        () => chosen('leases'),
+      ),
+    )
+    .command(
+      'cleanup',
+      'Remove from the kernel all that a daemon put there, and nothing else. Stop the daemon first.',
+      (y) => declare(y, 'cleanup').epilogue(EPILOGUE),
+      () => chosen('cleanup'),
+    )
+    .command(
+      'version',
+      'Show the version.',
+      (y) => y,
+      () => chosen('version'),
+    )
+    .demandCommand(1, 'a command is missing')
+    .epilogue('loden <command> --help tells the options of a command.');
+}
+
+/** The flags yargs found, by option. */
+function flagsOf(parsed: Readonly<Record<string, unknown>>): Flags {
+  const flags = new Map<OptionName, readonly string[]>();
+  for (const [name, value] of Object.entries(parsed)) {
+    if (isOptionName(name)) flags.set(name, (Array.isArray(value) ? value : [value]).map(String));
+  }
+  return flags;
+}
+
+/** Understand a command line; throws UsageError (exit 64) or ConfigError (exit 78, all problems at once). */
+export function parseCommandLine(argv: readonly string[], env: Env): Invocation {
+  let command: Command | 'version' | undefined;
+  let output = '';
+  const parsed = parser((c) => {
+    command = c;
+  })
+    .fail((message, error) => {
+      throw new UsageError(message ?? error?.message ?? 'the command line cannot be understood');
+    })
+    .parse(normaliseArgs(argv), {}, (_error: unknown, _argv: unknown, text: string) => {
+      output += text;
+    }) as Readonly<Record<string, unknown>>;
+  if (output) return { command: 'print', text: output };
+  const surplus = (parsed['--'] as readonly string[] | undefined) ?? [];
+  if (surplus.length > 0) throw new UsageError(`Unknown argument: ${surplus.join(' ')}`);
+  const flags = flagsOf(parsed);
+  switch (command) {
+    case 'run':
+      return { command, options: runOptions(flags, env) };
+    case 'leases':
+      return { command, options: leasesOptions(flags, env) };
+    case 'cleanup':
+      return { command, options: cleanupOptions(flags, env) };
+    case 'version':
+      return { command: 'print', text: VERSION };
+    default:
+      throw new UsageError('a command is missing');
+  }
+}
+
+/** Parse and run; resolves when the command is done. Throws what the handler throws, UsageError or ConfigError. */
+export async function program(
+  argv: readonly string[],
+  env: Env,
+  handlers: Handlers,
+  print: (text: string) => void,
+): Promise<void> {
+  const invocation = parseCommandLine(argv, env);
+  switch (invocation.command) {
+    case 'run':
+      return handlers.run(invocation.options);
+    case 'leases':
+      return handlers.leases(invocation.options);
+    case 'cleanup':
+      return handlers.cleanup(invocation.options);
+    case 'print':
+      return print(`${invocation.text}\n`);
+  }
+}
+
+/** Exit code of whatever a command threw; what is not ours is a bug. */
+export const exitCodeOf = (error: unknown): number =>
+  typeof error === 'object' && error !== null && 'exitCode' in error && typeof error.exitCode === 'number'
+    ? error.exitCode
+    : EXIT.software;
