@@ -1,0 +1,244 @@
+import { NETLINK_CHUNK } from '../contract.ts';
+import { string, u32 } from './codecs.ts';
+import { errnoName } from './errno.ts';
+import {
+  NLM_F_ACK,
+  NLM_F_ACK_TLVS,
+  NLM_F_CAPPED,
+  NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  NLMSG_HDRLEN,
+  NLMSG_MIN_TYPE,
+} from './header.ts';
+import { type Request, writeRequest } from './message.ts';
+import { attributes } from './policy.ts';
+import { align, eachAttribute, LITTLE_ENDIAN, NetlinkFormatError, type Source, Writer } from './wire.ts';
+
+/** Why a message was not carried out. */
+export interface NetlinkFailure {
+  /**
+   * `refused`: the kernel said no. `unknown`: its answer was lost (receive buffer overrun); look at the kernel's state
+   * before going on.
+   */
+  readonly outcome: 'refused' | 'unknown';
+  /** Positive; ENOBUFS when unknown. */
+  readonly errno: number;
+  /** Symbolic name, e.g. `EEXIST`. */
+  readonly code: string;
+  /** The kernel's own words, with the attribute it means, if it said any. */
+  readonly extack?: string;
+}
+
+/** Messages written back to back, to be sent in one go. */
+export interface Chunk {
+  /** Only valid until the next chunk is written. */
+  readonly bytes: Uint8Array;
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  readonly requests: readonly Request[];
+}
+
+/** Bytes in a chunk; below the kernel's default send buffer (net.core.wmem_default, 208 KiB). */
+const CHUNK_BYTES = 96 * 1024;
+
+/** Numbers messages and writes them into chunks. Requests are taken only as chunks are asked for. */
+export class Encoder {
+  readonly #writer = new Writer(16 * 1024);
+  #seq: number;
+
+  /** `seq` is the number of the first message. */
+  constructor(seq = 1) {
+    this.#seq = seq;
+  }
+
+  /**
+   * The next chunk: at most NETLINK_CHUNK messages. Only the last asks for an acknowledgement; the kernel answers
+   * refused messages by their own sequence numbers in any case, before that one. Undefined when there is no request left.
+   */
+  next(requests: Iterator<Request>): Chunk | undefined {
+    const w = this.#writer;
+    w.clear();
+    // A chunk never straddles the wrap, so its numbers are a plain range.
+    if (this.#seq > 0xffff_ffff - NETLINK_CHUNK) this.#seq = 1;
+    const firstSeq = this.#seq;
+    const taken: Request[] = [];
+    let last = 0;
+    while (taken.length < NETLINK_CHUNK && w.length < CHUNK_BYTES) {
+      const step = requests.next();
+      if (step.done) break;
+      last = w.length;
+      writeRequest(w, step.value, this.#seq++, false);
+      taken.push(step.value);
+    }
+    if (taken.length === 0) return undefined;
+    w.setU16(last + 6, NLM_F_REQUEST | NLM_F_ACK | taken.at(-1)!.flags);
+    return { bytes: w.written(), firstSeq, lastSeq: this.#seq - 1, requests: taken };
+  }
+
+  /** One request by itself. `ack`: also acknowledged when it succeeds (never wanted for dumps). */
+  one(request: Request, ack: boolean): Chunk {
+    const w = this.#writer;
+    w.clear();
+    if (this.#seq === 0x1_0000_0000) this.#seq = 1;
+    const seq = this.#seq++;
+    writeRequest(w, request, seq, ack);
+    return { bytes: w.written(), firstSeq: seq, lastSeq: seq, requests: [request] };
+  }
+}
+
+/** A message in a reply, not yet read. */
+export interface RawMessage {
+  readonly type: number;
+  readonly flags: number;
+  readonly seq: number;
+  /** Where its header starts and its payload ends. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** The messages in a reply, one by one. Throws {@link NetlinkFormatError} where a length leads outside. */
+export function* messages(s: Source): Generator<RawMessage> {
+  const size = s.bytes.length;
+  let start = 0;
+  while (start < size) {
+    const length = size - start < NLMSG_HDRLEN ? 0 : s.view.getUint32(start, LITTLE_ENDIAN);
+    if (length < NLMSG_HDRLEN || length > size - start) {
+      throw new NetlinkFormatError(`a message claims ${length} of ${size - start} bytes`);
+    }
+    yield {
+      type: s.view.getUint16(start + 4, LITTLE_ENDIAN),
+      flags: s.view.getUint16(start + 6, LITTLE_ENDIAN),
+      seq: s.view.getUint32(start + 8, LITTLE_ENDIAN),
+      start,
+      end: start + length,
+    };
+    start += align(length);
+  }
+}
+
+/** enum nlmsgerr_attrs */
+const NLMSGERR = attributes({
+  NLMSGERR_ATTR_MSG: [1, string],
+  /** Where in the request the fault is, bytes from its header. */
+  NLMSGERR_ATTR_OFFS: [2, u32],
+  /** The attribute type that is missing, and in which nest. */
+  NLMSGERR_ATTR_MISS_TYPE: [5, u32],
+  NLMSGERR_ATTR_MISS_NEST: [6, u32],
+});
+
+/**
+ * Reads an NLMSG_ERROR or NLMSG_DONE: undefined for success. `request` is what it answers, to name the attribute the
+ * kernel points at. Throws {@link NetlinkFormatError}.
+ */
+export function readStatus(
+  s: Source,
+  raw: RawMessage,
+  request: Request | undefined,
+): NetlinkFailure | undefined {
+  const body = raw.start + NLMSG_HDRLEN;
+  if (raw.end - body < 4) {
+    // Before 5.x some families ended a dump without a status.
+    if (raw.type === NLMSG_DONE) return undefined;
+    throw new NetlinkFormatError('an error without a number');
+  }
+  const errno = -s.view.getInt32(body, LITTLE_ENDIAN);
+  if (errno === 0) return undefined;
+  const failure = { outcome: 'refused', errno, code: errnoName(errno) } as const;
+  if ((raw.flags & NLM_F_ACK_TLVS) === 0) return failure;
+
+  let at = body + 4;
+  if (raw.type === NLMSG_ERROR) {
+    // struct nlmsgerr: after the number, the header of the refused request, and all of it unless capped.
+    if (raw.end - at < NLMSG_HDRLEN) throw new NetlinkFormatError('an error without the refused header');
+    at += raw.flags & NLM_F_CAPPED ? NLMSG_HDRLEN : align(s.view.getUint32(at, LITTLE_ENDIAN));
+  }
+  if (at > raw.end) throw new NetlinkFormatError('an error that echoes more than it holds');
+  const extack = explain(NLMSGERR.read(s, at, raw.end) ?? {}, request);
+  return extack === undefined ? failure : { ...failure, extack };
+}
+
+function explain(
+  a: {
+    NLMSGERR_ATTR_MSG?: string | undefined;
+    NLMSGERR_ATTR_OFFS?: number | undefined;
+    NLMSGERR_ATTR_MISS_TYPE?: number | undefined;
+    NLMSGERR_ATTR_MISS_NEST?: number | undefined;
+  },
+  request: Request | undefined,
+): string | undefined {
+  const parts: string[] = [];
+  if (a.NLMSGERR_ATTR_MSG !== undefined) parts.push(a.NLMSGERR_ATTR_MSG);
+  if (request !== undefined) {
+    if (a.NLMSGERR_ATTR_OFFS !== undefined) {
+      const name = attributeAt(request, a.NLMSGERR_ATTR_OFFS);
+      if (name !== undefined) parts.push(`at ${name}`);
+    }
+    if (a.NLMSGERR_ATTR_MISS_TYPE !== undefined && a.NLMSGERR_ATTR_MISS_NEST === undefined) {
+      const type = a.NLMSGERR_ATTR_MISS_TYPE;
+      parts.push(`${request.shape.attributes.nameOf(type) ?? `attribute ${type}`} is missing`);
+    }
+  }
+  return parts.length === 0 ? undefined : parts.join(', ');
+}
+
+/** The name of the outermost attribute of a request that holds the byte at `offset`. */
+function attributeAt(request: Request, offset: number): string | undefined {
+  const w = new Writer();
+  writeRequest(w, request, 0, false);
+  const bytes = w.written();
+  const s = { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
+  let found: string | undefined;
+  eachAttribute(s, NLMSG_HDRLEN + align(request.shape.header.size), bytes.length, (type, at, end) => {
+    if (offset >= at - 4 && offset < Math.max(end, at)) found = request.shape.attributes.nameOf(type);
+  });
+  return found;
+}
+
+/**
+ * What became of each message of a chunk, in order: undefined for done. After an overrun everything not explicitly
+ * refused is `unknown`, because the refusal may be among the lost replies. Throws {@link NetlinkFormatError}.
+ */
+export function readOutcomes(chunk: Chunk, s: Source, overrun: boolean): (NetlinkFailure | undefined)[] {
+  const lost: NetlinkFailure = { outcome: 'unknown', errno: 105, code: 'ENOBUFS' };
+  const outcomes = new Array<NetlinkFailure | undefined>(chunk.requests.length).fill(
+    overrun ? lost : undefined,
+  );
+  for (const raw of messages(s)) {
+    if (raw.type !== NLMSG_ERROR) continue;
+    const index = raw.seq - chunk.firstSeq;
+    if (index < 0 || index >= outcomes.length) continue;
+    outcomes[index] = readStatus(s, raw, chunk.requests[index]);
+  }
+  return outcomes;
+}
+
+/** A dump's messages, found but not yet read. */
+export interface Dump {
+  readonly messages: readonly RawMessage[];
+  /** NLM_F_DUMP_INTR: something changed while it ran. */
+  readonly interrupted: boolean;
+  /** From NLMSG_ERROR, or the number in NLMSG_DONE. */
+  readonly failure: NetlinkFailure | undefined;
+  /** NLMSG_DONE (or an error) was there: nothing is missing at the end. */
+  readonly complete: boolean;
+}
+
+/** Sorts the reply to a dump. Throws {@link NetlinkFormatError}. */
+export function readDump(request: Request, s: Source): Dump {
+  const found: RawMessage[] = [];
+  let interrupted = false;
+  let failure: NetlinkFailure | undefined;
+  let complete = false;
+  for (const raw of messages(s)) {
+    if (raw.flags & NLM_F_DUMP_INTR) interrupted = true;
+    if (raw.type === NLMSG_DONE || raw.type === NLMSG_ERROR) {
+      complete = true;
+      failure ??= readStatus(s, raw, request);
+    } else if (raw.type >= NLMSG_MIN_TYPE) {
+      found.push(raw);
+    }
+  }
+  return { messages: found, interrupted, failure, complete };
+}
