@@ -9,7 +9,7 @@ export function noOptions(
   const f = fields(options, 'Backend.');
   f.has('Type');
   for (const key of f.rest()) {
-    if (!WINDOWS_OPTIONS.has(key.toLowerCase())) f.problem(key, 'Type alone', options[key]);
+    if (!WINDOWS_OPTIONS.has(key.toLowerCase())) f.problem(key, 'Type alone', key);
   }
   return f.problems.length > 0 ? { problems: f.problems } : { config: {} };
 }

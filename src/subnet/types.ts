@@ -58,6 +58,8 @@ export interface NetworkConfig {
     /** The Backend object as written, hostile until the backend has parsed it. */
     readonly options: Readonly<Record<string, unknown>>;
   };
+  /** Keys of the config that this version does not know: to be told, nothing more. */
+  readonly unknownKeys?: readonly string[];
 }
 
 /** All there is under the prefix at one revision. Always whole, never a delta. */

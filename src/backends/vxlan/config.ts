@@ -37,7 +37,7 @@ export function parseVxlan(
   };
   for (const key of f.rest()) {
     if (WINDOWS_OPTIONS.has(key.toLowerCase())) continue;
-    f.problem(key, 'one of Type, VNI, Port, MTU, Learning, GBP, DirectRouting', options[key]);
+    f.problem(key, 'one of Type, VNI, Port, MTU, Learning, GBP, DirectRouting', key);
   }
   return f.problems.length > 0 ? { problems: f.problems } : { config };
 }
