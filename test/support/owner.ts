@@ -14,11 +14,15 @@ const entries = (dir: string): string[] => {
   }
 };
 
-/** Start time of a process in clock ticks since boot (proc(5), field 22 of stat): with the pid it names one process for ever. */
+/**
+ * Start time of a process in clock ticks since boot (proc(5), field 22 of stat): with the pid it names one process for
+ * ever. Undefined when it has ended, be it reaped or not.
+ */
 export function startTime(pid: number | 'self'): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
   } catch {
     return undefined;
   }
