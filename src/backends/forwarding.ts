@@ -2,7 +2,7 @@ import type { Sysctl } from '../kernel/types.ts';
 import type { Family } from '../net/addr.ts';
 import type { HostFacts } from './backend.ts';
 
-const sysctl = (path: string, value: string): Sysctl => ({ kind: 'sysctl', path, value });
+const on = (path: string): Sysctl => ({ kind: 'sysctl', path, value: '1' });
 
 /**
  * What makes this host a router, for every backend that carries packets of pods. The order matters: a forwarding host
@@ -10,13 +10,15 @@ const sysctl = (path: string, value: string): Sysctl => ({ kind: 'sysctl', path,
  * the moment forwarding goes on (rt6_purge_dflt_routers), so an uplink that listens to them is told to go on first.
  */
 export function forwarding(families: Iterable<Family>, host: HostFacts): Sysctl[] {
+  const { name, acceptRa } = host.uplink;
   const out: Sysctl[] = [];
   for (const family of families) {
     if (family === 4) {
-      out.push(sysctl('net/ipv4/ip_forward', '1'));
+      out.push(on('net/ipv4/ip_forward'));
     } else {
-      if (host.uplink.acceptRa) out.push(sysctl(`net/ipv6/conf/${host.uplink.name}/accept_ra`, '2'));
-      out.push(sysctl('net/ipv6/conf/all/forwarding', '1'));
+      if (acceptRa)
+        out.push({ kind: 'sysctl', path: `net/ipv6/conf/${name}/accept_ra`, value: '2', dev: name });
+      out.push(on('net/ipv6/conf/all/forwarding'));
     }
   }
   return out;

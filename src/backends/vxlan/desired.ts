@@ -32,9 +32,7 @@ export function* desiredVxlan(config: VxlanConfig, view: LeaseView, host: HostFa
     ends.set(family, new Map([[link.mac, undefined]]));
     yield link;
     // A router advertisement from inside the overlay must not make us a default route.
-    if (family === 6 || host.uplink.acceptRa !== undefined) {
-      yield { kind: 'sysctl', path: `net/ipv6/conf/${link.name}/accept_ra`, value: '0', dev: link.name };
-    }
+    yield { kind: 'sysctl', path: `net/ipv6/conf/${link.name}/accept_ra`, value: '0', dev: link.name };
     // A host address, so that no broadcast or connected route comes with it: only the source of this host's own packets.
     const own = subnetOf(view.self, family);
     if (own) yield { kind: 'address', dev: link.name, addr: hostPrefix(own.addr) };
