@@ -1,7 +1,9 @@
 import { existsSync, readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { Cluster } from '../support/cluster.ts';
+import { measureLoss } from '../support/loss.ts';
 import { startTime, thisProcess } from '../support/owner.ts';
 import { ping } from '../support/ping.ts';
 import { CommandError, Proc, run, until } from '../support/proc.ts';
@@ -117,4 +119,29 @@ test('a process ends with the log at hand', async () => {
   expect(proc.tail(1)).toBe('two');
   await expect(proc.saying(/three/)).rejects.toThrow(/ended \(status 3\)[\s\S]*two/);
   expect(existsSync(`${dir}/log`)).toBe(true);
+});
+
+test('the loss meter counts what a cut swallows, and nothing else', async () => {
+  await using underlay = await Underlay.create(thisProcess());
+  const [a, b] = [await underlay.attach('a'), await underlay.attach('b')];
+  await using _a = a.netns;
+  await using _b = b.netns;
+  const dir = thisProcess().tempDir('loss');
+  const whole = await measureLoss(a.netns, b.netns, b.ipv4, { dir, during: () => sleep(300) });
+  expect(whole).toMatchObject({ lost: 0, doubled: 0, reordered: 0, ended: true, errors: {} });
+  expect(whole.received).toBeGreaterThan(100);
+  const cut = await measureLoss(a.netns, b.netns, b.ipv6, {
+    dir,
+    during: async () => {
+      await sleep(100);
+      const heal = await underlay.cut(a, b);
+      await sleep(200);
+      await heal();
+      await sleep(100);
+    },
+  });
+  expect(cut.lost).toBeGreaterThanOrEqual(50);
+  expect(cut.longestLossRun).toBe(cut.lost);
+  expect(cut.longestGapMs).toBeGreaterThanOrEqual(cut.lost - 2);
+  expect(cut.ended).toBe(true);
 });
