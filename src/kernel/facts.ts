@@ -1,10 +1,10 @@
-import { LINK_ALIAS } from '../contract.ts';
+import { LINK_ALIAS, ROUTE_PROTOCOL } from '../contract.ts';
 import { ConfigError, type Problem } from '../errors.ts';
 import { type Addr, type Family, formatAddr, parseAddr, sameAddr } from '../net/addr.ts';
 import { formatPrefix, type Prefix } from '../net/prefix.ts';
 import { scopeOf } from '../net/scope.ts';
 import type { ObservedAddress, ObservedLink } from './observed.ts';
-import { onLinkOf, priority, type WayOut } from './onlink.ts';
+import { onLinkOf, priority, RTN_UNICAST, type WayOut } from './onlink.ts';
 
 /** What the operator said about the interface to use (`--iface`, `--iface-regex`, …). */
 export interface UplinkWish {
@@ -153,6 +153,7 @@ function attempts(
 
 function byName(text: string, links: readonly Candidate[]): Found | string {
   const a = parseAddr(text);
+  if (a && scopeOf(a) !== 'global') return `${text}, which other hosts cannot reach`;
   if (a) return holder(a, links) ?? `${text}, which no interface has`;
   const link = links.find((l) => l.name === text);
   return link ? { link, wanted: [] } : `${text}, which does not exist`;
@@ -204,7 +205,7 @@ function byDefault(
 /** Default routes of a family, best first; none through an overlay. */
 const defaultRoutes = (family: Family, routes: readonly WayOut[], links: readonly Candidate[]): WayOut[] =>
   routes
-    .filter((r) => r.dst.addr.family === family && r.dst.len === 0 && r.rtmType === 1)
+    .filter((r) => r.dst.addr.family === family && r.dst.len === 0 && r.rtmType === RTN_UNICAST)
     .filter((r) => links.some((l) => l.name === r.dev && !l.overlay))
     .sort((a, b) => priority(a) - priority(b));
 
@@ -227,6 +228,7 @@ function factsOf(
     ...link.addrs.map((p) => formatPrefix(p)),
     ...[...localAddrs.values(), ...publicAddrs.values(), ...gateways].map((a) => formatAddr(a)),
     ...routes
+      .filter((r) => r.protocol !== ROUTE_PROTOCOL && (!r.via || r.dst.len === 0))
       .map((r) => `${formatPrefix(r.dst)} ${r.dev} ${r.via ? formatAddr(r.via) : '-'} ${priority(r)}`)
       .sort(),
   ];
