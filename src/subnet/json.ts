@@ -1,0 +1,67 @@
+import { formatAddr } from '../net/addr.ts';
+import { formatPrefix } from '../net/prefix.ts';
+import { type BackendData, compareLeases, type Lease, type LeaseSnapshot } from './types.ts';
+
+/** A lease as `/v1/leases`, `/v1/status` and `loden leases --json` show it; see docs/contracts.md. */
+export interface LeaseJson {
+  readonly key: string;
+  readonly subnets: readonly string[];
+  readonly publicIP: string | null;
+  readonly publicIPv6: string | null;
+  readonly backend: string | null;
+  readonly data: BackendData;
+  readonly dataV6: BackendData;
+  readonly node: string | null;
+  readonly instance: string | null;
+  readonly reservation: boolean;
+  /** Decimal, like the revisions: they are int64. */
+  readonly etcdLease: string | null;
+  readonly createRevision: string;
+  readonly modRevision: string;
+  /** It is the lease of the daemon that was asked. */
+  readonly self: boolean;
+}
+
+/** What `GET /v1/leases` answers. */
+export interface LeasesJson {
+  readonly revision: string;
+  readonly source: 'daemon' | 'etcd';
+  /** By subnet. */
+  readonly leases: readonly LeaseJson[];
+  readonly setAside: readonly { readonly key: string; readonly reason: string }[];
+}
+
+export function leaseJson(lease: Lease, self: boolean): LeaseJson {
+  const v4 = lease.endpoints.get(4);
+  const v6 = lease.endpoints.get(6);
+  return {
+    key: lease.key,
+    subnets: lease.subnets.map(formatPrefix),
+    publicIP: v4 ? formatAddr(v4) : null,
+    publicIPv6: v6 ? formatAddr(v6) : null,
+    backend: lease.backend ?? null,
+    data: lease.data.get(4) ?? null,
+    dataV6: lease.data.get(6) ?? null,
+    node: lease.node ?? null,
+    instance: lease.instance ?? null,
+    reservation: lease.etcdLease === 'reservation',
+    etcdLease: lease.etcdLease === 'reservation' ? null : String(lease.etcdLease),
+    createRevision: String(lease.createRevision),
+    modRevision: String(lease.modRevision),
+    self,
+  };
+}
+
+/** All leases of a snapshot, ordered by subnet; `selfKey` is the key of our own, if there is one. */
+export const leasesJson = (
+  snapshot: LeaseSnapshot,
+  source: LeasesJson['source'],
+  selfKey: Lease['key'] | undefined,
+): LeasesJson => ({
+  revision: String(snapshot.revision),
+  source,
+  leases: [...snapshot.leases.values()]
+    .sort(compareLeases)
+    .map((lease) => leaseJson(lease, lease.key === selfKey)),
+  setAside: [...snapshot.setAside].map(([key, reason]) => ({ key, reason })),
+});
