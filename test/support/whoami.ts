@@ -1,22 +1,26 @@
 import { createSocket } from 'node:dgram';
 
 /**
- * A UDP probe: `serve <port>…` answers each datagram with the address it came from; `ask <address> <port>` prints that answer,
+ * A UDP probe: `serve <address>…` answers each datagram to PORTS with the address it came from; `ask <address> <port>` prints that answer,
  * or `lost` when none comes within half a second. Tells masquerading and loss apart.
  */
+const PORTS = [4000, 5000] as const;
+
 const [mode, ...args] = process.argv.slice(2);
 
+const family = (address: string) => (address.includes(':') ? 'udp6' : 'udp4');
+
 if (mode === 'serve') {
-  for (const port of args) {
-    const socket = createSocket('udp6');
-    socket.on('message', (_, from) =>
-      socket.send(from.address.replace(/^::ffff:/, ''), from.port, from.address),
-    );
-    socket.bind(Number(port), '::', () => console.log(`serving ${port}`));
+  for (const address of args) {
+    for (const port of PORTS) {
+      const socket = createSocket(family(address));
+      socket.on('message', (_, from) => socket.send(from.address, from.port, from.address));
+      socket.bind(port, address, () => console.log(`serving ${address} ${port}`));
+    }
   }
 } else {
   const [address, port] = args as [string, string];
-  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
+  const socket = createSocket(family(address));
   const end = (text: string) => {
     console.log(text);
     process.exit();
