@@ -1,4 +1,4 @@
-import { type Addr, addrBytes, addrFromBytes } from '../net/addr.ts';
+import type { Addr } from '../net/addr.ts';
 import type { Mac } from '../net/mac.ts';
 import { LITTLE_ENDIAN, NetlinkFormatError, type Source, type Writer } from './wire.ts';
 
@@ -26,9 +26,15 @@ function expect(what: string, size: number, at: number, end: number): void {
   if (end - at !== size) throw new NetlinkFormatError(`${end - at} bytes where ${what} needs ${size}`);
 }
 
+/** A number that does not fit would be cut short silently: a wrong port, a wrong VNI. */
+function fitting(value: number, low: number, high: number): number {
+  if (Number.isInteger(value) && value >= low && value <= high) return value;
+  throw new RangeError(`${value} does not fit a netlink field of ${low} to ${high}`);
+}
+
 export const u8: Struct<number> = {
   size: 1,
-  write: (w, value) => w.u8(value),
+  write: (w, value) => w.u8(fitting(value, 0, 0xff)),
   read(s, at, end) {
     expect('u8', 1, at, end);
     return s.bytes[at]!;
@@ -37,7 +43,7 @@ export const u8: Struct<number> = {
 
 export const u16: Struct<number> = {
   size: 2,
-  write: (w, value) => w.u16(value),
+  write: (w, value) => w.u16(fitting(value, 0, 0xffff)),
   read(s, at, end) {
     expect('u16', 2, at, end);
     return s.view.getUint16(at, LITTLE_ENDIAN);
@@ -47,7 +53,7 @@ export const u16: Struct<number> = {
 /** Network byte order, e.g. a port. */
 export const u16be: Struct<number> = {
   size: 2,
-  write: (w, value) => w.u16(value, false),
+  write: (w, value) => w.u16(fitting(value, 0, 0xffff), false),
   read(s, at, end) {
     expect('be16', 2, at, end);
     return s.view.getUint16(at, false);
@@ -56,7 +62,7 @@ export const u16be: Struct<number> = {
 
 export const u32: Struct<number> = {
   size: 4,
-  write: (w, value) => w.u32(value),
+  write: (w, value) => w.u32(fitting(value, 0, 0xffff_ffff)),
   read(s, at, end) {
     expect('u32', 4, at, end);
     return s.view.getUint32(at, LITTLE_ENDIAN);
@@ -66,7 +72,7 @@ export const u32: Struct<number> = {
 /** Network byte order. */
 export const u32be: Struct<number> = {
   size: 4,
-  write: (w, value) => w.u32(value, false),
+  write: (w, value) => w.u32(fitting(value, 0, 0xffff_ffff), false),
   read(s, at, end) {
     expect('be32', 4, at, end);
     return s.view.getUint32(at, false);
@@ -75,7 +81,7 @@ export const u32be: Struct<number> = {
 
 export const s32: Struct<number> = {
   size: 4,
-  write: (w, value) => w.u32(value),
+  write: (w, value) => w.u32(fitting(value, -0x8000_0000, 0x7fff_ffff)),
   read(s, at, end) {
     expect('s32', 4, at, end);
     return s.view.getInt32(at, LITTLE_ENDIAN);
@@ -152,12 +158,16 @@ export const mac: Codec<Mac> = {
 /** 4 or 16 bytes; other families' addresses are left out. */
 export const addr: Codec<Addr> = {
   write(w, value) {
-    if (value.family === 4) w.u32(Number(value.value), false);
-    else w.bytes(addrBytes(value));
+    if (value.family === 4) {
+      w.u32(Number(value.value), false);
+    } else {
+      w.u64(value.value >> 64n, false);
+      w.u64(value.value & 0xffff_ffff_ffff_ffffn, false);
+    }
   },
   read(s, at, end) {
     if (end - at === 4) return { family: 4, value: BigInt(s.view.getUint32(at, false)) };
     if (end - at !== 16) return undefined;
-    return addrFromBytes(s.bytes.subarray(at, end));
+    return { family: 6, value: (s.view.getBigUint64(at, false) << 64n) | s.view.getBigUint64(at + 8, false) };
   },
 };

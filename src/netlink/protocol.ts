@@ -1,19 +1,17 @@
-import { NETLINK_CHUNK } from '../contract.ts';
 import { string, u32 } from './codecs.ts';
+import type { Chunk } from './encoder.ts';
 import { errnoName } from './errno.ts';
 import {
-  NLM_F_ACK,
   NLM_F_ACK_TLVS,
   NLM_F_CAPPED,
   NLM_F_DUMP_INTR,
-  NLM_F_REQUEST,
   NLMSG_DONE,
   NLMSG_ERROR,
   NLMSG_HDRLEN,
   NLMSG_MIN_TYPE,
 } from './header.ts';
 import { type Request, writeRequest } from './message.ts';
-import { attributes } from './policy.ts';
+import { attributes, type ValuesOf } from './policy.ts';
 import { align, eachAttribute, LITTLE_ENDIAN, NetlinkFormatError, type Source, Writer } from './wire.ts';
 
 /** Why a message was not carried out. */
@@ -29,63 +27,6 @@ export interface NetlinkFailure {
   readonly code: string;
   /** The kernel's own words, with the attribute it means, if it said any. */
   readonly extack?: string;
-}
-
-/** Messages written back to back, to be sent in one go. */
-export interface Chunk {
-  /** Only valid until the next chunk is written. */
-  readonly bytes: Uint8Array;
-  readonly firstSeq: number;
-  readonly lastSeq: number;
-  readonly requests: readonly Request[];
-}
-
-/** Bytes in a chunk; below the kernel's default send buffer (net.core.wmem_default, 208 KiB). */
-const CHUNK_BYTES = 96 * 1024;
-
-/** Numbers messages and writes them into chunks. Requests are taken only as chunks are asked for. */
-export class Encoder {
-  readonly #writer = new Writer(16 * 1024);
-  #seq: number;
-
-  /** `seq` is the number of the first message. */
-  constructor(seq = 1) {
-    this.#seq = seq;
-  }
-
-  /**
-   * The next chunk: at most NETLINK_CHUNK messages. Only the last asks for an acknowledgement; the kernel answers
-   * refused messages by their own sequence numbers in any case, before that one. Undefined when there is no request left.
-   */
-  next(requests: Iterator<Request>): Chunk | undefined {
-    const w = this.#writer;
-    w.clear();
-    // A chunk never straddles the wrap, so its numbers are a plain range.
-    if (this.#seq > 0xffff_ffff - NETLINK_CHUNK) this.#seq = 1;
-    const firstSeq = this.#seq;
-    const taken: Request[] = [];
-    let last = 0;
-    while (taken.length < NETLINK_CHUNK && w.length < CHUNK_BYTES) {
-      const step = requests.next();
-      if (step.done) break;
-      last = w.length;
-      writeRequest(w, step.value, this.#seq++, false);
-      taken.push(step.value);
-    }
-    if (taken.length === 0) return undefined;
-    w.setU16(last + 6, NLM_F_REQUEST | NLM_F_ACK | taken.at(-1)!.flags);
-    return { bytes: w.written(), firstSeq, lastSeq: this.#seq - 1, requests: taken };
-  }
-
-  /** One request by itself. `ack`: also acknowledged when it succeeds (never wanted for dumps). */
-  one(request: Request, ack: boolean): Chunk {
-    const w = this.#writer;
-    w.clear();
-    if (this.#seq === 0x1_0000_0000) this.#seq = 1;
-    const seq = this.#seq++;
-    writeRequest(w, request, seq, ack);
-    return { bytes: w.written(), firstSeq: seq, lastSeq: seq, requests: [request] };
-  }
 }
 
 /** A message in a reply, not yet read. */
@@ -144,7 +85,7 @@ export function readStatus(
     throw new NetlinkFormatError('an error without a number');
   }
   const errno = -s.view.getInt32(body, LITTLE_ENDIAN);
-  if (errno === 0) return undefined;
+  if (errno <= 0) return undefined;
   const failure = { outcome: 'refused', errno, code: errnoName(errno) } as const;
   if ((raw.flags & NLM_F_ACK_TLVS) === 0) return failure;
 
@@ -152,22 +93,15 @@ export function readStatus(
   if (raw.type === NLMSG_ERROR) {
     // struct nlmsgerr: after the number, the header of the refused request, and all of it unless capped.
     if (raw.end - at < NLMSG_HDRLEN) throw new NetlinkFormatError('an error without the refused header');
-    at += raw.flags & NLM_F_CAPPED ? NLMSG_HDRLEN : align(s.view.getUint32(at, LITTLE_ENDIAN));
+    const echoed = raw.flags & NLM_F_CAPPED ? NLMSG_HDRLEN : s.view.getUint32(at, LITTLE_ENDIAN);
+    if (echoed > raw.end - at) throw new NetlinkFormatError('an error that echoes more than it holds');
+    at = Math.min(at + align(echoed), raw.end);
   }
-  if (at > raw.end) throw new NetlinkFormatError('an error that echoes more than it holds');
   const extack = explain(NLMSGERR.read(s, at, raw.end) ?? {}, request);
   return extack === undefined ? failure : { ...failure, extack };
 }
 
-function explain(
-  a: {
-    NLMSGERR_ATTR_MSG?: string | undefined;
-    NLMSGERR_ATTR_OFFS?: number | undefined;
-    NLMSGERR_ATTR_MISS_TYPE?: number | undefined;
-    NLMSGERR_ATTR_MISS_NEST?: number | undefined;
-  },
-  request: Request | undefined,
-): string | undefined {
+function explain(a: ValuesOf<typeof NLMSGERR>, request: Request | undefined): string | undefined {
   const parts: string[] = [];
   if (a.NLMSGERR_ATTR_MSG !== undefined) parts.push(a.NLMSGERR_ATTR_MSG);
   if (request !== undefined) {

@@ -1,9 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { KernelError, NativeError } from '../errors.ts';
 import { addon, type NativeNetlink } from '../native/addon.ts';
+import { Encoder } from './encoder.ts';
 import { NETLINK_ROUTE, NLMSG_ERROR } from './header.ts';
 import { type Message, type Request, readMessage } from './message.ts';
-import { Encoder, messages, type NetlinkFailure, readDump, readOutcomes, readStatus } from './protocol.ts';
+import { messages, type NetlinkFailure, readDump, readOutcomes, readStatus } from './protocol.ts';
 import { source } from './wire.ts';
 
 /** Milliseconds; the kernel answers at once, so this only ends an exchange whose answer will never come. */

@@ -1,21 +1,7 @@
-import {
-  addr,
-  bytes,
-  type Codec,
-  flag,
-  mac,
-  pad,
-  s32,
-  string,
-  u8,
-  u16,
-  u16be,
-  u32,
-  u32be,
-} from '../codecs.ts';
+import { addr, type Codec, flag, mac, pad, s32, string, u8, u16, u16be, u32, u32be } from '../codecs.ts';
 import { type Shape, verbs } from '../message.ts';
 import { attributes, type HeaderOf, header, type ValuesOf } from '../policy.ts';
-import { eachAttribute, type Source, type Writer } from '../wire.ts';
+import { eachAttribute, NLA_F_NESTED, type Source, type Writer } from '../wire.ts';
 
 /** linux/rtnetlink.h, linux/if.h, linux/if_link.h. */
 export const RTM_NEWLINK = 16;
@@ -180,17 +166,17 @@ export interface LinkInfo extends InfoData {
 const dataOf = (kind: string): Codec<unknown> | undefined =>
   Object.hasOwn(INFO_DATA, kind) ? INFO_DATA[kind as keyof InfoData] : undefined;
 
-const infoFields = attributes({ IFLA_INFO_KIND: [1, string], IFLA_INFO_DATA: [2, bytes] });
+const IFLA_INFO_DATA = 2;
+const infoFields = attributes({ IFLA_INFO_KIND: [1, string] });
 
-const linkInfo: Codec<LinkInfo> & { within(kind: string): Codec<unknown> | undefined } = {
+const linkInfo: Codec<LinkInfo> = {
   nested: true,
-  within: dataOf,
   write(w: Writer, value: LinkInfo) {
     infoFields.write(w, { IFLA_INFO_KIND: value.kind });
     const codec = dataOf(value.kind);
     const data = value[value.kind as keyof InfoData];
     if (codec === undefined || data === undefined) return;
-    const mark = w.beginAttribute(2 | 0x8000);
+    const mark = w.beginAttribute(IFLA_INFO_DATA | NLA_F_NESTED);
     codec.write(w, data);
     w.endAttribute(mark);
   },
@@ -200,7 +186,7 @@ const linkInfo: Codec<LinkInfo> & { within(kind: string): Codec<unknown> | undef
     const codec = dataOf(kind);
     let data: unknown;
     eachAttribute(s, at, end, (type, from, to) => {
-      if (type === 2) data = codec?.read(s, from, to);
+      if (type === IFLA_INFO_DATA) data = codec?.read(s, from, to);
     });
     return data === undefined ? { kind } : { kind, [kind]: data };
   },
