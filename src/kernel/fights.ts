@@ -1,0 +1,63 @@
+/** More repairs of one object than this within the window, and somebody is undoing our work on purpose. */
+const BEGINS = 10;
+/** With this many or fewer it is over. */
+const ENDS = 3;
+const WINDOW = 10_000;
+/** Milliseconds between repairs meanwhile. */
+const PACE = 1_000;
+
+interface Record {
+  /** When it was put right, within the window. */
+  times: number[];
+  fighting: boolean;
+}
+
+/**
+ * Notices when another program undoes the same object again and again. Such an object is put right once a second
+ * instead of at once, so that neither of the two burns the machine. All times are monotonic milliseconds.
+ */
+export class Fights {
+  readonly #records = new Map<string, Record>();
+
+  /** An object was put right that had been in sync. */
+  repaired(key: string, now: number): void {
+    const record = this.#records.get(key) ?? { times: [], fighting: false };
+    record.times.push(now);
+    this.#records.set(key, record);
+    this.#update(record, now);
+  }
+
+  /** When the object may be touched again; undefined: at once. */
+  until(key: string, now: number): number | undefined {
+    const record = this.#records.get(key);
+    if (!record) return undefined;
+    this.#update(record, now);
+    if (!record.fighting) return undefined;
+    const at = record.times.at(-1)! + PACE;
+    return at > now ? at : undefined;
+  }
+
+  /** The first moment at which an object that is fought over may be touched again. */
+  due(now: number): number | undefined {
+    let first: number | undefined;
+    for (const { times, fighting } of this.#records.values()) {
+      const at = times.at(-1)! + PACE;
+      if (fighting && at > now && (first === undefined || at < first)) first = at;
+    }
+    return first;
+  }
+
+  /** Objects that are being fought over, with the number of repairs in the last seconds. Forgets those long at peace. */
+  *ongoing(now: number): Generator<{ readonly key: string; readonly repairs: number }> {
+    for (const [key, record] of this.#records) {
+      this.#update(record, now);
+      if (record.times.length === 0) this.#records.delete(key);
+      else if (record.fighting) yield { key, repairs: record.times.length };
+    }
+  }
+
+  #update(record: Record, now: number): void {
+    while (record.times.length > 0 && record.times[0]! <= now - WINDOW) record.times.shift();
+    record.fighting = record.times.length > (record.fighting ? ENDS : BEGINS);
+  }
+}

@@ -1,0 +1,87 @@
+import type { KernelError } from '../errors.ts';
+import type { Family } from '../net/addr.ts';
+import type {
+  ObservedAddress,
+  ObservedFdb,
+  ObservedLink,
+  ObservedNeigh,
+  ObservedRoute,
+  RouteQuery,
+} from './observed.ts';
+import type { Fdb, KernelObject, KindName, Link, Neigh, Route, Sysctl } from './types.ts';
+
+/** One change of the kernel. The verbs say what may stand in the way. */
+export type Op = (
+  | {
+      /** Fails (EEXIST) when there is something in its place. */
+      readonly verb: 'create';
+      readonly object: KernelObject;
+    }
+  | {
+      /** Create, or take the place of what has this key in one step. Never a route. */
+      readonly verb: 'put';
+      readonly object: Neigh | Fdb | Sysctl;
+    }
+  | {
+      /** Behind what has this key already: a further IPv4 route, a further remote of a multicast MAC. */
+      readonly verb: 'append';
+      readonly object: Route | Fdb;
+    }
+  | {
+      /** Set what differs, in place. */
+      readonly verb: 'change';
+      readonly object: Link;
+      readonly observed: ObservedLink;
+    }
+  | {
+      /** Exactly this one. */
+      readonly verb: 'delete';
+      readonly object: Doomed;
+    }
+) & {
+  /** Its failure does not matter: it only makes the way for the next smoother. */
+  readonly optional?: boolean;
+};
+
+/** What can be deleted: as it was observed, so that nothing else is hit. */
+export type Doomed = ObservedLink | ObservedAddress | ObservedNeigh | ObservedFdb | ObservedRoute | Route;
+
+/** Something of this kind has changed on this device; what it is now must be looked up. */
+export interface Hint {
+  readonly kind: KindName;
+  /** 0 when the notification names none. */
+  readonly ifindex: number;
+  /** Of addresses, neighbours and routes. */
+  readonly family?: Family;
+}
+
+export interface Watch {
+  close(): void;
+}
+
+/**
+ * The kernel of one network namespace, as far as Loden needs it. One implementation speaks netlink, another is a model
+ * for tests. All methods reject with {@link KernelError} or NativeError when the question itself fails.
+ */
+export interface Kernel {
+  /** All links, or the one with this ifindex (none: it is gone). */
+  links(ifindex?: number): Promise<readonly ObservedLink[]>;
+  /** All addresses, or those of one link. */
+  addresses(ifindex?: number): Promise<readonly ObservedAddress[]>;
+  /** PERMANENT neighbours of one link, both families. */
+  neighs(ifindex: number): Promise<readonly ObservedNeigh[]>;
+  /** Permanent FDB entries of one VXLAN link. */
+  fdb(ifindex: number): Promise<readonly ObservedFdb[]>;
+  /** Routes of the main table. `keep` is asked for each before it is stored. */
+  routes(query: RouteQuery, keep: (route: ObservedRoute) => boolean): Promise<readonly ObservedRoute[]>;
+  /** The trimmed value of a file below /proc/sys; undefined when there is none. */
+  sysctl(path: string): Promise<string | undefined>;
+  /**
+   * Carry out the operations in order, none held back by the failure of another. One result for each: undefined, or
+   * why it failed. Callers keep batches at about NETLINK_CHUNK operations.
+   */
+  apply(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]>;
+  /** Be told that something changed: hints, never data. `overrun`: anything may have. */
+  watch(onHints: (hints: readonly Hint[], overrun: boolean) => void): Watch;
+  close(): void;
+}

@@ -1,0 +1,94 @@
+import type { Addr, Family } from '../net/addr.ts';
+import type { Mac } from '../net/mac.ts';
+import type { Prefix } from '../net/prefix.ts';
+import type { Address, Fdb, Neigh, Route } from './types.ts';
+
+/**
+ * What the kernel was seen to hold. An observed object is a desired one plus what only the kernel knows: the ifindex,
+ * and whatever has no place in the desired type. Links are all kept, whoever made them: others' devices are facts.
+ */
+
+/** A VXLAN device's attributes as the kernel tells them. */
+export interface ObservedVxlan {
+  readonly vni: number;
+  /** UDP port, host order. */
+  readonly port: number;
+  readonly local?: Addr;
+  /** ifindex of the underlay device; names can change under us. */
+  readonly underlay?: number;
+  /** The default destination (`remote` or `group` of ip-link): ours never have one. */
+  readonly remote?: Addr;
+  readonly learning: boolean;
+  readonly gbp: boolean;
+}
+
+/** Any link of the namespace. */
+export interface ObservedLink {
+  readonly kind: 'link';
+  readonly ifindex: number;
+  readonly name: string;
+  /** IFLA_INFO_KIND, e.g. `vxlan`, `bridge`; undefined for hardware and `lo`. */
+  readonly type?: string;
+  /** Undefined when the device has no 48-bit address. */
+  readonly mac?: Mac;
+  /** Bytes. */
+  readonly mtu: number;
+  /** IFF_UP: what the administrator wants. */
+  readonly up: boolean;
+  /** IFF_LOWER_UP: what the wire says. */
+  readonly carrier: boolean;
+  readonly alias?: string;
+  /** Present when `type` is `vxlan` and its attributes could be read. */
+  readonly vxlan?: ObservedVxlan;
+}
+
+/** Any address of the namespace. */
+export interface ObservedAddress extends Address {
+  readonly ifindex: number;
+  /** ifa_flags (linux/if_addr.h), e.g. IFA_F_PERMANENT 0x80, IFA_F_DEPRECATED 0x20, IFA_F_TENTATIVE 0x40. */
+  readonly flags: number;
+  /** RT_SCOPE_*: 0 universe, 253 link, 254 host. */
+  readonly scope: number;
+}
+
+/** A PERMANENT neighbour on one of our devices. */
+export interface ObservedNeigh extends Neigh {
+  readonly ifindex: number;
+}
+
+/** One remote of a permanent FDB entry on one of our devices; a MAC with two remotes is two of these. */
+export interface ObservedFdb extends Omit<Fdb, 'dst'> {
+  readonly ifindex: number;
+  /** Undefined when the entry has no destination address (a nexthop group). */
+  readonly dst?: Addr;
+  /** It has a port, VNI or device of its own, which ours never have. */
+  readonly odd: boolean;
+}
+
+/** A route of the main table that matters to us; {@link ../kernel/route.ts keepRoute} says which do. */
+export interface ObservedRoute extends Route {
+  /** Of the outgoing device; undefined for IPv4 blackholes and multipath routes. */
+  readonly ifindex?: number;
+  /** RTN_* (linux/rtnetlink.h); `type` is `unicast` for anything but a blackhole. */
+  readonly rtmType: number;
+  /** RT_SCOPE_* (IPv4): 253 link is an on-link prefix. */
+  readonly scope: number;
+  /** Type of service; not 0 makes it another route than one of ours with the same key. */
+  readonly tos: number;
+  /** RTA_PREFSRC. */
+  readonly src?: Addr;
+  /** It has something ours never have: several next hops, an encapsulation, metrics other than the MTU, … */
+  readonly odd: boolean;
+}
+
+export type ObservedObject = ObservedLink | ObservedAddress | ObservedNeigh | ObservedFdb | ObservedRoute;
+
+/** Which routes of the main table to list; the kernel does the filtering (NETLINK_GET_STRICT_CHK). */
+export interface RouteQuery {
+  readonly family: Family;
+  /** rtm_protocol. */
+  readonly protocol: number;
+}
+
+/** The network an observed address stands in, with its host bits. */
+export type OnLink = { readonly dev: string; readonly prefix: Prefix };
