@@ -154,6 +154,39 @@ export class Connection {
     };
   }
 
+  /** One request and one answer over a stream that is made for many (a keep-alive). */
+  async exchange<Request, Response extends { header: IResponseHeader }>(
+    service: string,
+    name: string,
+    request: Request,
+  ): Promise<Response> {
+    const started = performance.now();
+    const endpoint = this.endpoint;
+    const { stream, failed } = await this.stream<Request, Response>(service, name, STORE_DEADLINE);
+    const { promise, resolve, reject } = Promise.withResolvers<Response>();
+    stream.on('data', resolve);
+    stream.on('error', (error) => reject(failed(error)));
+    stream.on('end', () =>
+      reject(failed({ code: grpc.status.UNAVAILABLE, details: 'etcd ended the stream' })),
+    );
+    stream.write(request);
+    let ok = false;
+    try {
+      const answer = await promise;
+      this.note(answer.header);
+      ok = true;
+      return answer;
+    } finally {
+      stream.end();
+      this.#options.onRequest?.({
+        method: `${service}.${name}`,
+        endpoint,
+        milliseconds: performance.now() - started,
+        ok,
+      });
+    }
+  }
+
   close(): void {
     this.#closed = true;
     this.#client?.close();

@@ -80,6 +80,12 @@ export class PrefixWatch {
     }
   }
 
+  /** One list and nothing more, for commands. Rejects with StoreError when etcd does not answer. */
+  async listOnce(): Promise<PrefixView> {
+    await this.#list();
+    return this.#mirror.view()!;
+  }
+
   /** One list of everything; resolves to its revision. */
   async #list(): Promise<bigint> {
     const { prefix } = this.#options;

@@ -1,0 +1,84 @@
+import { allocate, findOwn, isCompatible } from './allocate.ts';
+import { describeSubnets } from './key.ts';
+import { keep, keepAlive, renewIdentity } from './lifeKeep.ts';
+import { sharesEndpoint, type Turn, whose } from './lifeTurn.ts';
+import type { Op } from './lifeTypes.ts';
+import type { Lease, LeaseRequest } from './types.ts';
+import type { PrefixView } from './view.ts';
+
+/** Milliseconds an owner has to answer a challenge. */
+export const CHALLENGE_WAIT = 5_000;
+/** Milliseconds after which a challenge that is gone may have run out by itself ({@link CHALLENGE_TTL}). */
+export const CHALLENGE_SURE = 12_000;
+/** Seconds: the TTL of a challenge. */
+export const CHALLENGE_TTL = 15;
+
+/** Rows 18 to 20 of the table in life.ts: find, take over or make a lease. Returns what to do, if anything. */
+export function seek(turn: Turn, want: LeaseRequest, view: PrefixView): Op | undefined {
+  const { life } = turn;
+  const previous = life.last?.subnets ?? want.previous;
+  const self = { node: life.node, endpoints: want.attrs.endpoints, previous };
+  const found = findOwn(view.leases.values(), self, want.network);
+  if (found?.node === life.node && found.instance !== life.instance) {
+    if (found.instance !== undefined && found.instance === life.yieldedTo) {
+      life.waitingFor = 'another daemon with this host’s node id and address holds the lease';
+      return undefined;
+    }
+    if (!sharesEndpoint(found.endpoints, want.attrs.endpoints)) return challenge(turn, found, want, view);
+  }
+  life.challenge = undefined;
+  life.yieldedTo = undefined;
+  if (found && !isCompatible(found.subnets, want.network)) {
+    const what = describeSubnets(found.subnets);
+    turn.say('info', 'lost', `our lease of ${what} does not fit the network config: deleting it`, found);
+    return { op: 'remove', lease: found };
+  }
+  if (found) {
+    const own = turn.found(found, 'adopted', view.epoch);
+    life.own = own;
+    return keepAlive(own) ?? keep(turn, own, want, view);
+  }
+  return create(turn, want, view);
+}
+
+/** Row 20. */
+function create(turn: Turn, want: LeaseRequest, view: PrefixView): Op | undefined {
+  const { life } = turn;
+  const taken = [...view.leases.values()].flatMap((l) => l.subnets);
+  for (const u of view.unreadable.values()) taken.push(...u.occupies);
+  const choice = allocate(want.network, taken, life.last?.subnets ?? want.previous, turn.random);
+  if ('exhausted' in choice) {
+    life.waitingFor = choice.exhausted;
+    turn.say('error', 'exhausted', choice.exhausted);
+    return undefined;
+  }
+  life.waitingFor = `acquiring ${describeSubnets(choice.subnets)}`;
+  return { op: 'create', subnets: choice.subnets, attrs: turn.attrs(want.attrs), ttl: want.ttl };
+}
+
+/** Row 18: is the lease with our node id that of a living host, whose state directory ours is a copy of? */
+function challenge(turn: Turn, found: Lease, want: LeaseRequest, view: PrefixView): Op | undefined {
+  const { life } = turn;
+  const asked = view.challenges.get(life.node);
+  life.waitingFor = `asking ${whose(found)} whether it lives: it has our node id`;
+  if (life.challenge) {
+    const { modRevision, sentAt } = life.challenge;
+    if (view.revision < modRevision) return undefined;
+    if (asked?.modRevision === modRevision) {
+      if (turn.now < sentAt + CHALLENGE_WAIT) return undefined;
+      return {
+        op: 'takeOver',
+        lease: found,
+        attrs: turn.attrs(want.attrs),
+        node: life.node,
+        challenge: modRevision,
+      };
+    }
+    life.challenge = undefined;
+    if (turn.now < sentAt + CHALLENGE_SURE)
+      return renewIdentity(turn, `${whose(found)} answers to our node id`);
+  }
+  // Another daemon asks, or we did and do not know since when: it goes by itself in at most 15 s.
+  if (asked) return undefined;
+  return { op: 'challenge', node: life.node, endpoints: want.attrs.endpoints };
+}
