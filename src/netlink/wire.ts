@@ -45,7 +45,7 @@ export class Writer {
     return this.#bytes.subarray(0, this.#length);
   }
 
-  /** Makes room for `n` bytes and returns where they start. */
+  /** Makes room for `n` bytes and returns where they start. May replace the buffer: first the place, then the write. */
   #grow(n: number): number {
     const at = this.#length;
     const needed = at + n;
@@ -60,19 +60,22 @@ export class Writer {
   }
 
   u8(value: number): void {
-    this.#bytes[this.#grow(1)] = value;
+    const at = this.#grow(1);
+    this.#bytes[at] = value;
   }
   u16(value: number, littleEndian = LITTLE_ENDIAN): void {
-    this.#view.setUint16(this.#grow(2), value, littleEndian);
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value, littleEndian);
   }
   u32(value: number, littleEndian = LITTLE_ENDIAN): void {
-    this.#view.setUint32(this.#grow(4), value, littleEndian);
+    const at = this.#grow(4);
+    this.#view.setUint32(at, value, littleEndian);
   }
   u64(value: bigint, littleEndian = LITTLE_ENDIAN): void {
-    this.#view.setBigUint64(this.#grow(8), value, littleEndian);
+    const at = this.#grow(8);
+    this.#view.setBigUint64(at, value, littleEndian);
   }
   bytes(value: Uint8Array): void {
-    // #grow may replace the buffer: first the place, then the write.
     const at = this.#grow(value.length);
     this.#bytes.set(value, at);
   }
