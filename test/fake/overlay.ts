@@ -79,7 +79,12 @@ export function host(init: HostInit = {}): HostFacts {
   const local = init.localAddrs ?? ['192.0.2.1', '2001:db8::1'];
   const onLink: readonly Prefix[] = (init.onLink ?? ['192.0.2.0/24', '2001:db8::/64']).map(prefix);
   return {
-    uplink: { name: 'eth0', mtu: 1500, addrs: [prefix('192.0.2.1/24'), prefix('2001:db8::1/64')], ...init.uplink },
+    uplink: {
+      name: 'eth0',
+      mtu: 1500,
+      addrs: [prefix('192.0.2.1/24'), prefix('2001:db8::1/64')],
+      ...init.uplink,
+    },
     localAddrs: byFamily(local),
     publicAddrs: byFamily(init.publicAddrs ?? local),
     mac: (device) => (device.includes('v6') ? mac('02:00:00:00:06:01') : mac('02:00:00:00:04:01')),
@@ -102,7 +107,9 @@ export function desired(config: object, peers: readonly Lease[], facts: HostFact
   const all = [...backend.desired(options, view, facts)];
   return {
     objects: all.filter((o): o is KernelObject => o.kind !== 'problem'),
-    problems: all.flatMap((o) => (o.kind === 'problem' ? [`${o.problem.lease.key}: ${o.problem.reason}`] : [])),
+    problems: all.flatMap((o) =>
+      o.kind === 'problem' ? [`${o.problem.lease.key}: ${o.problem.reason}`] : [],
+    ),
     mtu: backend.mtu(options, families, facts),
     devices: backend.devices(options, families),
     check: backend.check(options, families, facts),

@@ -111,7 +111,9 @@ describe('vxlan', () => {
     const young = peer(2, [4], { data: { VNI: 1, VtepMAC: peerMac(9) }, revision: 50 });
     const result = desired(VXLAN, [young, peer(9)]);
     expect(ofPeers(result)).toEqual(ofPeers(desired(VXLAN, [peer(9)])));
-    expect(result.problems).toEqual([`10.5.2.0-24: its VtepMAC ${peerMac(9)} belongs to the older lease 10.5.9.0-24`]);
+    expect(result.problems).toEqual([
+      `10.5.2.0-24: its VtepMAC ${peerMac(9)} belongs to the older lease 10.5.9.0-24`,
+    ]);
   });
 
   test('one MAC may be used in both families', () => {
@@ -147,7 +149,10 @@ describe('vxlan', () => {
     [1500, { MTU: 9000 }, { 4: 1450, 6: 1430 }],
     [1500, { MTU: 0 }, { 4: 1450, 6: 1430 }],
   ])('an uplink of %d and %j make MTUs %j', (mtu, options, expected) => {
-    const config = (stack: 'v4' | 'v6' | 'dual') => ({ ...NETWORKS[stack], Backend: { Type: 'vxlan', ...options } });
+    const config = (stack: 'v4' | 'v6' | 'dual') => ({
+      ...NETWORKS[stack],
+      Backend: { Type: 'vxlan', ...options },
+    });
     const facts = host({ uplink: { mtu } });
     const links = desired(config('dual'), [], facts).objects.filter((o) => o.kind === 'link');
     expect(links.map((l) => l.mtu)).toEqual([expected[4], expected[6]]);
@@ -162,7 +167,9 @@ describe('vxlan', () => {
       'sysctl net/ipv6/conf/eth0/accept_ra=2',
       'sysctl net/ipv6/conf/all/forwarding=1',
     ]);
-    expect(texts(desired(config, [], host({ uplink: { acceptRa: 0 } })))[0]).toBe('sysctl net/ipv6/conf/all/forwarding=1');
+    expect(texts(desired(config, [], host({ uplink: { acceptRa: 0 } })))[0]).toBe(
+      'sysctl net/ipv6/conf/all/forwarding=1',
+    );
   });
 
   test.each([
@@ -195,7 +202,10 @@ describe('host-gw', () => {
   test('a peer that is not on the link is a problem', () => {
     const far = peer(9, [4], { backend: 'host-gw', endpoints: ['198.51.100.9'] });
     const result = desired(config, [peer(8, [4], { backend: 'host-gw' }), far]);
-    expect(texts(result)).toEqual(['sysctl net/ipv4/ip_forward=1', 'ip route add 10.5.8.0/24 via 192.0.2.8 dev eth0']);
+    expect(texts(result)).toEqual([
+      'sysctl net/ipv4/ip_forward=1',
+      'ip route add 10.5.8.0/24 via 192.0.2.8 dev eth0',
+    ]);
     expect(result.problems[0]).toMatch(/198\.51\.100\.9 is not on the link of eth0/);
   });
 });
@@ -220,8 +230,20 @@ describe('the options of a backend', () => {
 
   test('are all judged at once', () => {
     expect(
-      problemsOf('vxlan', { VNI: 16_777_216, Port: '8472', MTU: -1, GBP: 1, Learning: 'no', DirectRouting: [], Foo: 1, vni: 2 }),
-    ).toEqual(['Backend.vni', ...['Port', 'MTU', 'VNI', 'Learning', 'GBP', 'DirectRouting', 'Foo'].map((k) => `Backend.${k}`)]);
+      problemsOf('vxlan', {
+        VNI: 16_777_216,
+        Port: '8472',
+        MTU: -1,
+        GBP: 1,
+        Learning: 'no',
+        DirectRouting: [],
+        Foo: 1,
+        vni: 2,
+      }),
+    ).toEqual([
+      'Backend.vni',
+      ...['Port', 'MTU', 'VNI', 'Learning', 'GBP', 'DirectRouting', 'Foo'].map((k) => `Backend.${k}`),
+    ]);
   });
 
   test.each(backendTypes)('%s takes what flannel reads on Windows only, and nothing unknown', (type) => {
