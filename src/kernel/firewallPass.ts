@@ -1,14 +1,8 @@
 import { NFT_TABLE } from '../contract.ts';
 import type { Family } from '../net/addr.ts';
 import type { Prefix } from '../net/prefix.ts';
-import { type Commands, demand, MissingCommand } from './command.ts';
-import {
-  flannelChains,
-  flannelTables,
-  nftHasTable,
-  removeFlannelChains,
-  removeFlannelTables,
-} from './flannelRules.ts';
+import { type Commands, MissingCommand } from './command.ts';
+import { flannelChains, flannelTables, removeFlannelChains, removeFlannelTables } from './flannelRules.ts';
 import { forwardChanges } from './forward.ts';
 import {
   forwardHooks,
@@ -28,8 +22,9 @@ import {
   save,
 } from './forwardTools.ts';
 import { parseSave, type SavedTable } from './iptablesSave.ts';
-import { desiredTable, listedTable, type Masquerade, replaceTable, tableFamily } from './nft.ts';
-import { type NftChain, type NftListing, type NftRule, parseListing } from './nftListing.ts';
+import { desiredTable, type Masquerade, replaceTable, tableFamily } from './nft.ts';
+import type { NftChain } from './nftListing.ts';
+import { applyNft, type NftState, othersRules, readNft } from './nftState.ts';
 
 const FAMILIES = [4, 6] as const;
 
@@ -84,25 +79,24 @@ export class FirewallPass {
         return undefined;
       }
     };
-    const listing = await attempt(() => this.#list(desired.masquerade.size > 0));
-    if (report.errors.length > 0 && desired.forward.size === 0) return report;
-    if (listing) await attempt(() => this.#masquerade(listing, desired, report.masquerade));
+    const nft = await attempt(() => this.#readNft(desired.masquerade.size > 0));
+    if (nft) await attempt(() => this.#masquerade(nft, desired, report.masquerade));
     const iptables = new Set<NftChain>();
     for (const family of FAMILIES) {
       for (const backend of ['nft', 'legacy'] as const) {
-        await attempt(() => this.#forward(family, backend, listing, desired, report, iptables));
+        await attempt(() => this.#forward(family, backend, nft, desired, report, iptables));
       }
     }
     if (flannel === 'remove' && report.errors.length === 0)
-      await attempt(() => this.#flannel(listing, report.removed));
-    if (flannel === 'tell' && listing) {
-      for (const what of [...flannelTables(listing), ...flannelChains(listing)]) {
+      await attempt(() => this.#flannel(nft, report.removed));
+    if (flannel === 'tell' && nft) {
+      for (const what of [...flannelTables(nft), ...flannelChains(nft)]) {
         report.problems.push(
           `${what} is there again: flanneld seems to run beside loden; stop it (systemctl disable --now flanneld)`,
         );
       }
     }
-    if (listing) await attempt(() => this.#refusals(listing, desired, report.problems, iptables));
+    if (nft) await attempt(() => this.#refusals(nft, desired, report.problems, iptables));
     return report;
   }
 
@@ -112,33 +106,25 @@ export class FirewallPass {
     return tables.some((t) => t.has('filter'));
   }
 
-  /** All tables and chains, and the rules of our tables; undefined when nft is missing and not needed. */
-  async #list(needed: boolean): Promise<NftListing | undefined> {
+  /** Undefined when nft is missing and not needed. */
+  async #readNft(needed: boolean): Promise<NftState | undefined> {
     try {
-      const all = await this.#nft('list tables; list chains');
-      const ours = FAMILIES.map(tableFamily).filter((f) => listedTable(all, f) !== undefined);
-      // One by one: nft 1.0.6 reads only one of several tables into its cache and calls the others missing.
-      const tables = await Promise.all(ours.map((f) => this.#nft(`list table ${f} ${NFT_TABLE}`)));
-      return { ...all, rules: tables.flatMap((t) => t.rules), others: tables.flatMap((t) => t.others) };
+      return await readNft(this.#commands);
     } catch (error) {
       if (error instanceof MissingCommand && !needed) return undefined;
       throw error;
     }
   }
 
-  async #nft(list: string): Promise<NftListing> {
-    return parseListing(demand(await this.#commands.run(['nft', '-j', list]), `nft ${list}`));
-  }
-
-  async #masquerade(listing: NftListing, desired: FirewallDesired, done: string[]): Promise<void> {
+  async #masquerade(nft: NftState, desired: FirewallDesired, done: string[]): Promise<void> {
     const wrong = FAMILIES.filter((family) => {
       const want = desired.masquerade.get(family);
-      return listedTable(listing, tableFamily(family)) !== (want && desiredTable(want));
+      return nft.ours.get(family) !== (want && desiredTable(want));
     });
     if (wrong.length === 0) return;
     const input = wrong.map((family) => replaceTable(family, desired.masquerade.get(family))).join('');
     const tables = wrong.map((family) => `table ${tableFamily(family)} ${NFT_TABLE}`);
-    demand(await this.#commands.run(['nft', '-f', '-'], input), `write nft ${tables.join(' and ')}`);
+    await applyNft(this.#commands, input, `write nft ${tables.join(' and ')}`);
     done.push(...tables);
   }
 
@@ -146,15 +132,14 @@ export class FirewallPass {
   async #forward(
     family: Family,
     backend: Backend,
-    listing: NftListing | undefined,
+    nft: NftState | undefined,
     desired: FirewallDesired,
     report: { forward: string[]; problems: string[] },
     iptables: Set<NftChain>,
   ): Promise<void> {
     const net = desired.forward.get(family);
-    const chain =
-      listing && forwardHooks(listing, family).find((c) => c.table === 'filter' && c.name === 'FORWARD');
-    if (backend === 'nft' && listing && !chain) return;
+    const chain = nft && forwardHooks(nft.chains, family).find((c) => isIptables(c, family));
+    if (backend === 'nft' && nft && !chain) return;
     if (backend === 'legacy' && !(await legacyTables(this.#commands, family)).has('filter')) return;
     const tool = await this.#tool(family, backend);
     if (!tool) {
@@ -163,7 +148,7 @@ export class FirewallPass {
       return;
     }
     const filter = parseSave(await save(this.#commands, tool, 'filter'), 'filter');
-    if (!filter || (backend === 'nft' && !listing && untouched(filter))) return;
+    if (!filter || (backend === 'nft' && !nft && untouched(filter))) return;
     if (chain) iptables.add(chain);
     const change = forwardChanges(filter, net);
     if (change) {
@@ -186,15 +171,15 @@ export class FirewallPass {
     return find();
   }
 
-  async #flannel(listing: NftListing | undefined, removed: string[]): Promise<void> {
-    const tables = listing ? flannelTables(listing) : [];
+  async #flannel(nft: NftState | undefined, removed: string[]): Promise<void> {
+    const tables = nft ? flannelTables(nft) : [];
     if (tables.length > 0) {
       await removeFlannelTables(this.#commands, tables);
       removed.push(...tables);
     }
     for (const family of FAMILIES) {
       const legacy = await legacyTables(this.#commands, family);
-      const inNft = (table: string) => !listing || nftHasTable(listing, family, table);
+      const inNft = (table: string) => !nft || nft.tables.has(`${tableFamily(family)} ${table}`);
       for (const backend of ['nft', 'legacy'] as const) {
         const exists = backend === 'nft' ? inNft : (table: string) => legacy.has(table);
         const tool = ['nat', 'filter'].some(exists) ? await this.#tool(family, backend) : undefined;
@@ -203,30 +188,28 @@ export class FirewallPass {
     }
   }
 
-  /** Rules that are somebody else's; none when the chain has just gone. */
-  async #othersRules(list: string): Promise<readonly NftRule[]> {
-    const { status, stdout } = await this.#commands.run(['nft', '-j', list]);
-    return status === 0 ? parseListing(stdout).rules : [];
-  }
-
   /** Tell of nft chains that refuse forwarded packets and are not iptables'. */
   async #refusals(
-    listing: NftListing,
+    nft: NftState,
     desired: FirewallDesired,
     problems: string[],
     iptables: ReadonlySet<NftChain>,
   ): Promise<void> {
     for (const [family, net] of desired.forward) {
-      for (const chain of forwardHooks(listing, family).filter((c) => !iptables.has(c))) {
-        const own = await this.#othersRules(`list chain ${chain.family} ${chain.table} ${chain.name}`);
+      for (const chain of forwardHooks(nft.chains, family).filter((c) => !iptables.has(c))) {
+        const own = await othersRules(this.#commands, 'chain', chain.family, chain.table, chain.name);
         if (!refuses(chain, own)) continue;
         // The accept may stand in a chain that this one jumps to.
-        const all = await this.#othersRules(`list table ${chain.family} ${chain.table}`);
+        const all = await othersRules(this.#commands, 'table', chain.family, chain.table);
         if (!letsPass(all, net)) problems.push(nftProblem(chain, net));
       }
     }
   }
 }
+
+/** Is this the chain that iptables-nft calls FORWARD in table filter? */
+const isIptables = (c: NftChain, family: Family): boolean =>
+  c.family === tableFamily(family) && c.table === 'filter' && c.name === 'FORWARD';
 
 /** Told when legacy iptables has rules here and the program to read them is not installed. */
 const blindProblem = (family: Family): string =>

@@ -2,7 +2,7 @@ import { FORWARD_COMMENT } from '../contract.ts';
 import { parseAddr } from '../net/addr.ts';
 import { containsPrefix, formatPrefix, hostPrefix, type Prefix, parsePrefix } from '../net/prefix.ts';
 import type { SavedRule, SavedTable } from './iptablesSave.ts';
-import type { NftChain, NftListing, NftRule } from './nftListing.ts';
+import type { NftChain, NftRule } from './nftListing.ts';
 
 /*
  * Firewalls we see and leave alone: they refuse the overlay's packets at a place where an accept of ours has no say.
@@ -56,8 +56,8 @@ export const jumpProblem = (tool: string, chain: string, net: Prefix): string =>
   `${tool} -I ${chain} -d ${formatPrefix(net)} -j ACCEPT`;
 
 /** Base chains through which forwarded packets of `family` go, so that a drop in any of them is final. */
-export const forwardHooks = (listing: NftListing, family: 4 | 6): NftChain[] =>
-  listing.chains.filter(
+export const forwardHooks = (chains: readonly NftChain[], family: 4 | 6): NftChain[] =>
+  chains.filter(
     (c) => c.hook === 'forward' && (c.family === 'inet' || c.family === (family === 4 ? 'ip' : 'ip6')),
   );
 

@@ -38,6 +38,10 @@ export interface NftListing {
 type Json = Readonly<Record<string, unknown>>;
 const isRecord = (v: unknown): v is Json => typeof v === 'object' && v !== null && !Array.isArray(v);
 
+/** The tables in the text of `nft list tables`, as `ip loden`. */
+export const parseTables = (text: string): ReadonlySet<string> =>
+  new Set([...text.matchAll(/^table (\S+ \S+)$/gm)].map(([, name]) => name!));
+
 /**
  * Parse the output of `nft -j` with one or more `list` commands: one JSON document a line. Throws LodenError when it is
  * not that; objects of unknown shape are left out or counted as others.

@@ -36,7 +36,8 @@ const FOREIGN = `table inet foreign {
   set s { type ipv4_addr; elements = { 192.0.2.77 } }
   chain marking { type filter hook forward priority mangle; udp dport ${MARKED} meta mark set 0x4000; }
   chain others { ip saddr @s counter drop; }
-}`;
+}
+table ip sleeping { flags dormant; }`;
 
 /*
  *   pod (10.5.7.2) ── host ── peer (172.16.0.2), the node of the pod 10.5.9.2

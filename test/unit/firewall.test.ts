@@ -33,8 +33,11 @@ class Host implements Commands {
     const [command, ...args] = argv as [string, ...string[]];
     const ok = (stdout = '') => ({ status: 0, stdout, stderr: '' });
     if (this.missing.has(command)) throw new MissingCommand(command);
+    if (command === 'nft' && args[1] === 'tables') {
+      this.looks++;
+      return ok([...this.tables.keys()].map((name) => `table ${name}\n`).join(''));
+    }
     if (command === 'nft' && args[0] === '-j') {
-      if (args[1]!.startsWith('list tables')) this.looks++;
       const objects = [...this.tables].flatMap(([name, text]) => this.#objects(name, text));
       return ok(JSON.stringify({ nftables: objects }));
     }

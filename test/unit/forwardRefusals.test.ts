@@ -162,8 +162,8 @@ describe('an nft chain on the forward hook', () => {
       ...FORWARD,
       family,
     }));
-    const listing = { tables: [], chains: [...chains, { ...FORWARD, hook: 'input' }], rules: [], others: [] };
-    expect(forwardHooks(listing, 4).map((c) => c.family)).toEqual(['inet', 'ip']);
-    expect(forwardHooks(listing, 6).map((c) => c.family)).toEqual(['inet', 'ip6']);
+    const all = [...chains, { ...FORWARD, hook: 'input' }];
+    expect(forwardHooks(all, 4).map((c) => c.family)).toEqual(['inet', 'ip']);
+    expect(forwardHooks(all, 6).map((c) => c.family)).toEqual(['inet', 'ip6']);
   });
 });

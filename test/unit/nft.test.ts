@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { desiredTable, listedTable, type Masquerade, replaceTable } from '../../src/kernel/nft.ts';
-import { parseListing } from '../../src/kernel/nftListing.ts';
+import { parseListing, parseTables } from '../../src/kernel/nftListing.ts';
 import { prefix } from '../../src/net/prefix.ts';
 
 const V4: Masquerade = { network: prefix('10.5.0.0/16'), subnet: prefix('10.5.7.0/24'), fullyRandom: true };
@@ -195,6 +195,11 @@ describe('the listed table', () => {
 });
 
 describe('parsing a listing', () => {
+  test('takes tables from text', () => {
+    const text = '# a remark\ntable ip loden\ntable ip6 flannel-ipv6\ntable inet x { # no\n';
+    expect([...parseTables(text)]).toEqual(['ip loden', 'ip6 flannel-ipv6']);
+  });
+
   test('says which program is wrong when there is no JSON', () => {
     expect(() => parseListing('table ip loden {')).toThrow(/nftables built with JSON support/);
   });
