@@ -1,0 +1,45 @@
+import { envName, GROUPS, OPTIONS, type Option, type OptionName, optionNames } from './options.ts';
+
+/** docs/options.md, from the table of options. */
+
+const HEAD = `# Options
+
+Flags count more than the environment, the environment more than defaults; there is no configuration file. Go-style
+single dashes work (\`-iface=eth0\`, \`-v=4\`), a boolean needs no value (\`--ip-masq\`), booleans may be written as Go
+writes them (\`1\`, \`t\`, \`TRUE\`, …), of an option given twice the last counts unless it may be repeated, and an empty
+variable is none. Unknown options end Loden with exit code 64; wrong values with 78 and a list of all of them.
+
+The network config in etcd (\`<etcd-prefix>/config\`) is not set by options.
+`;
+
+const inCell = (text: string): string => text.replace(/\|/g, '\\|');
+
+function row(name: OptionName): string {
+  const { kind, fallback, commands, help, ignored, many, secret }: Option = OPTIONS[name];
+  const flag = `\`${name.length === 1 ? '-' : '--'}${name}\`${many ? ' (may be repeated)' : ''}`;
+  const effect = ignored === undefined ? '' : ` Accepted without effect: ${ignored}.`;
+  const hidden = secret ? ' Never shown.' : '';
+  const cells = [
+    flag,
+    `\`${envName(name)}\``,
+    inCell(kind.placeholder),
+    fallback === undefined ? '' : `\`${fallback}\``,
+    inCell(help) + hidden + effect,
+    commands.join(', '),
+  ];
+  return `| ${cells.join(' | ')} |`;
+}
+
+/** The whole page. */
+export function optionsPage(): string {
+  const sections = GROUPS.map((group) => {
+    const names = optionNames.filter((name) => OPTIONS[name].group === group);
+    const lines = [
+      '| option | environment | value | default | meaning | commands |',
+      '|---|---|---|---|---|---|',
+      ...names.map(row),
+    ];
+    return `\n## ${group}\n\n${lines.join('\n')}\n`;
+  });
+  return HEAD + sections.join('');
+}
