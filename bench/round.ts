@@ -1,4 +1,7 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { ROUTE_PROTOCOL } from '../src/contract.ts';
 import type { Cluster } from '../test/support/cluster.ts';
 import type { Host } from '../test/support/host.ts';
@@ -7,6 +10,9 @@ import { peer } from './peers.ts';
 import { cpuSeconds, memory } from './procStats.ts';
 import { now, RouteMonitor } from './routeMonitor.ts';
 import { spread } from './stats.ts';
+
+/** What the daemon logs when it first holds a whole snapshot. */
+const FIRST_VIEW = 'leases seen';
 
 /** One fresh host. Times in seconds unless the name says otherwise; memory in MB (10^6 bytes). */
 export interface Measured {
@@ -33,8 +39,6 @@ export interface Measured {
   readonly peerRemovedMs: number;
   /** Per cent of one core when nothing changes. */
   readonly idleCpu: number;
-  /** The longest the event loop was not served, milliseconds, over the whole round. */
-  readonly loopDelayMs: number;
 }
 
 /** The parts of `/v1/status` that are read here. */
@@ -42,8 +46,6 @@ interface Status {
   readonly ready: boolean;
   readonly kernel: { readonly messages: number };
   readonly store: { readonly requests: number };
-  readonly timings: { readonly firstSnapshot: string };
-  readonly loopDelayMs: number;
 }
 
 /** Start a daemon on a fresh host among `count` peers, restart it, let peers come and go, let it idle. */
@@ -84,7 +86,6 @@ export async function measureRound(
   await sleep(options.idle * 1_000);
   const idleCpu = options.idle === 0 ? 0 : ((cpuSeconds(pid) - idleFrom) / options.idle) * 100;
   const end = memory(pid);
-  const { loopDelayMs } = await host.get<Status>('/v1/status');
 
   await host.stop();
   const restarted = now();
@@ -96,7 +97,7 @@ export async function measureRound(
 
   return {
     startToKernel: (last - started) / 1_000,
-    snapshotToKernel: (last - Date.parse(status.timings.firstSnapshot)) / 1_000,
+    snapshotToKernel: (last - (await firstSnapshot(host))) / 1_000,
     startToReady: (ready - started) / 1_000,
     cpuSeconds: cpu,
     netlinkMessages: status.kernel.messages,
@@ -110,7 +111,6 @@ export async function measureRound(
     peerAddedMs: added.length > 0 ? spread(added).median : 0,
     peerRemovedMs: removed.length > 0 ? spread(removed).median : 0,
     idleCpu,
-    loopDelayMs,
   };
 }
 
@@ -124,6 +124,29 @@ async function lastRoute(monitor: RouteMonitor, count: number): Promise<number> 
     return seen.length >= count && seen;
   });
   return routes.at(-1)!.at;
+}
+
+/** When the daemon says it first saw all leases, milliseconds since the epoch. */
+async function firstSnapshot(host: Host): Promise<number> {
+  const line = await host.logged('the first view of the leases', ({ msg }) => msg === FIRST_VIEW);
+  return Date.parse(String(line.time));
+}
+
+/**
+ * A daemon's start with its event loop under observation, which costs it something and so is a round of its own.
+ * Returns the longest time the loop was not served from the first snapshot on, in milliseconds.
+ */
+export async function longestStall(cluster: Cluster, count: number): Promise<number> {
+  await using host = await cluster.addHost();
+  const file = join(host.dir, 'stalls.json');
+  const probe = fileURLToPath(new URL('loopProbe.mjs', import.meta.url));
+  await host.start({ env: { NODE_OPTIONS: `--import=${probe}`, LOOP_PROBE_FILE: file }, timeout: 120_000 });
+  await verify(host, count);
+  await sleep(2_000);
+  const since = await firstSnapshot(host);
+  await releaseLease(cluster, host);
+  const stalls = JSON.parse(readFileSync(file, 'utf8')) as { at: number; ms: number }[];
+  return Math.max(0, ...stalls.filter((stall) => stall.at + stall.ms >= since).map((stall) => stall.ms));
 }
 
 /** The kernel's own lists must hold every peer: a figure for half the work is none. */
@@ -141,6 +164,6 @@ async function verify(host: Host, count: number): Promise<void> {
 /** The host's own lease would be one peer more to the next round. */
 async function releaseLease(cluster: Cluster, host: Host): Promise<void> {
   const { lease } = await host.get<{ lease: { lease: { key: string } } }>('/v1/status');
-  await host.stop('SIGKILL');
+  await host.stop();
   await cluster.etcd.delete(`/coreos.com/network/subnets/${lease.lease.key}`);
 }

@@ -80,7 +80,14 @@ export class Host implements AsyncDisposable {
   }
 
   /** Start the daemon and wait until it is ready; `wait: false` returns at once. */
-  async start(options: { args?: readonly string[]; wait?: boolean; timeout?: number } = {}): Promise<void> {
+  async start(
+    options: {
+      args?: readonly string[];
+      env?: Readonly<Record<string, string>>;
+      wait?: boolean;
+      timeout?: number;
+    } = {},
+  ): Promise<void> {
     if (this.#daemon && this.#daemon.ended === undefined) {
       throw new Error(`${this.name} runs a daemon already`);
     }
@@ -89,7 +96,8 @@ export class Host implements AsyncDisposable {
       ...(this.#options.args ?? []),
       ...(options.args ?? []),
     ];
-    this.#daemon = await this.netns.start(argv, { log: this.logFile, env: this.#options.env ?? {} });
+    const env = { ...this.#options.env, ...options.env };
+    this.#daemon = await this.netns.start(argv, { log: this.logFile, env });
     if (options.wait ?? true) await this.ready(options.timeout);
   }
 
