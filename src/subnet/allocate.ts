@@ -3,20 +3,18 @@ import { containsPrefix, network, type Prefix, samePrefix, size } from '../net/p
 import type { FamilyNetwork, Lease, LeaseAttrs, NetworkConfig, NodeId } from './types.ts';
 
 /** Are these the subnets a lease of this network has: one for each enabled family, of its length, in min..max? */
-export function isCompatible(subnets: readonly Prefix[], config: NetworkConfig): boolean {
-  if (subnets.length !== config.families.size) return false;
-  return subnets.every((s) => {
-    const f = config.families.get(s.addr.family);
-    return (
-      f !== undefined &&
-      s.len === f.subnetLen &&
-      samePrefix(s, network(s)) &&
-      containsPrefix(f.network, s) &&
-      s.addr.value >= f.min.value &&
-      s.addr.value <= f.max.value
-    );
-  });
-}
+export const isCompatible = (subnets: readonly Prefix[], config: NetworkConfig): boolean =>
+  subnets.length === config.families.size &&
+  subnets.every((s) => fits(s, config.families.get(s.addr.family))) &&
+  new Set(subnets.map((s) => s.addr.family)).size === subnets.length;
+
+const fits = (s: Prefix, f: FamilyNetwork | undefined): boolean =>
+  f !== undefined &&
+  s.len === f.subnetLen &&
+  samePrefix(s, network(s)) &&
+  containsPrefix(f.network, s) &&
+  s.addr.value >= f.min.value &&
+  s.addr.value <= f.max.value;
 
 /** Do two leases belong to one host, going by PublicIP? By IPv4 where both have one, as flannel does. */
 export function sameHost(a: ReadonlyMap<Family, Addr>, b: ReadonlyMap<Family, Addr>): boolean {
@@ -75,9 +73,9 @@ export type Allocation =
     };
 
 /**
- * Choose subnets that overlap nothing in `taken`: the previous ones if they fit and are free, else any free one,
- * each with the same chance (so that a herd of nodes rarely collides). The IPv6 subnet is the one with the IPv4
- * subnet's ordinal when it is free: then two nodes that race for one subnet race for one key.
+ * Choose subnets that overlap nothing in `taken`. For each family: the first of `previous` that fits and is free;
+ * else for IPv6 the one with the ordinal of the IPv4 subnet, so that two nodes that race for one subnet race for one
+ * key; else any free one, each with the same chance, so that a herd of nodes rarely collides.
  * Cost grows with the number of leases, not with the size of the network.
  */
 export function allocate(
@@ -86,25 +84,20 @@ export function allocate(
   previous: readonly Prefix[],
   random: () => number,
 ): Allocation {
-  const families = [...config.families].sort(([a], [b]) => a - b);
-  const ranges = new Map(families.map(([family, f]) => [family, takenRanges(f, taken)]));
-  const wish = previous.map(network).sort((a, b) => a.addr.family - b.addr.family);
-  const isFree = (s: Prefix) => {
-    const ordinal = ordinalOf(config.families.get(s.addr.family)!, s.addr.value);
-    return !ranges.get(s.addr.family)!.some((r) => r.first <= ordinal && ordinal <= r.last);
-  };
-  if (isCompatible(wish, config) && wish.every(isFree)) return { subnets: wish };
-
   const subnets: Prefix[] = [];
   let like: bigint | undefined;
-  for (const [family, f] of families) {
+  for (const [family, f] of [...config.families].sort(([a], [b]) => a - b)) {
     const count = ordinalOf(f, f.max.value) + 1n;
-    const busy = ranges.get(family)!;
-    const free = busy.reduce((n, r) => n - (r.last - r.first + 1n), count);
-    if (free <= 0n) return { exhausted: exhausted(family, f, count) };
-    const follows =
-      like !== undefined && like < count && !busy.some((r) => r.first <= like! && like! <= r.last);
-    const ordinal = follows ? like! : nthFree(busy, below(free, random));
+    const busy = busyRuns(f, taken);
+    const isFree = (n: bigint) => n < count && !busy.some((r) => r.first <= n && n <= r.last);
+    const had = previous.map(network).find((p) => fits(p, f) && isFree(ordinalOf(f, p.addr.value)));
+    let ordinal = had && ordinalOf(f, had.addr.value);
+    if (ordinal === undefined && like !== undefined && isFree(like)) ordinal = like;
+    if (ordinal === undefined) {
+      const free = busy.reduce((n, r) => n - (r.last - r.first + 1n), count);
+      if (free <= 0n) return { exhausted: exhausted(family, f, count) };
+      ordinal = nthFree(busy, below(free, random));
+    }
     like ??= ordinal;
     const value = f.min.value + (ordinal << BigInt(bits(family) - f.subnetLen));
     subnets.push({ addr: { family, value }, len: f.subnetLen });
@@ -126,7 +119,7 @@ const ordinalOf = (f: FamilyNetwork, value: bigint): bigint =>
   (value - f.min.value) >> BigInt(bits(f.network.addr.family) - f.subnetLen);
 
 /** The ordinals that something taken overlaps, in order, without overlaps among themselves. */
-function takenRanges(f: FamilyNetwork, taken: readonly Prefix[]): readonly Run[] {
+function busyRuns(f: FamilyNetwork, taken: readonly Prefix[]): readonly Run[] {
   const highest = ordinalOf(f, f.max.value);
   const runs: Run[] = [];
   for (const t of taken) {

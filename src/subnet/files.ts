@@ -1,0 +1,66 @@
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { LodenError } from '../errors.ts';
+
+/** Bytes of any file we read back: ours are under 2 kB. */
+const MAX_FILE = 64 * 1024;
+
+/** The text of a small file; undefined when there is none. Throws {@link LodenError} when it cannot be read. */
+export async function readSmall(path: string): Promise<string | undefined> {
+  let bytes: Buffer;
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      if (size > MAX_FILE) throw new Error(`it has ${size} bytes; the limit is ${MAX_FILE}`);
+      bytes = await readFile(file);
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new LodenError(`cannot read ${path}: ${(cause as Error).message}`, { cause });
+  }
+  return bytes.toString('utf8');
+}
+
+/**
+ * Replace a file in one step: whoever reads it sees the old text or the new, also after a power cut. Makes the
+ * directory when it is missing. Throws {@link LodenError}.
+ */
+export async function writeAtomically(
+  path: string,
+  text: string,
+  mode: number,
+  dirMode: number,
+): Promise<void> {
+  const dir = dirname(path);
+  const temporary = `${path}.tmp-${process.pid}`;
+  try {
+    await mkdir(dir, { recursive: true, mode: dirMode });
+    await rm(temporary, { force: true });
+    const file = await open(temporary, 'wx', mode);
+    try {
+      // open(2) subtracts the umask.
+      await file.chmod(mode);
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+    await syncDirectory(dir);
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => {});
+    throw new LodenError(`cannot write ${path}: ${(cause as Error).message}`, { retry: 'backoff', cause });
+  }
+}
+
+async function syncDirectory(dir: string): Promise<void> {
+  const handle = await open(join(dir, '.'), 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
