@@ -103,15 +103,15 @@ export class Firewall {
 
   /**
    * Desire this from now on. Resolves after an attempt to put it in the kernel; whether that worked is in the status, and
-   * if not it is repeated. Asking again for what is in place costs nothing.
+   * if not it is repeated. Asking again for the same starts nothing.
    */
   async set(desired: FirewallDesired): Promise<FirewallStatus> {
     const news = !this.#desired || !same(this.#desired, desired);
     this.#desired = desired;
-    if (!this.#stopped && (news || !this.#status.inSync)) {
+    if (news && !this.#stopped) {
       this.#listen();
       await this.#look();
-    }
+    } else await (this.#queued ?? this.#running);
     return this.#status;
   }
 
