@@ -3,7 +3,7 @@ import { type Conflict, LocalPrefixes } from './conflict.ts';
 import { type DesiredState, deviceOf } from './desired.ts';
 import { isUnicast, ownsFdb, sameFdb } from './fdb.ts';
 import type { Doomed, Op } from './kernel.ts';
-import { compareLink, ownsLink } from './link.ts';
+import { compareLink, type LinkChange, ownsLink } from './link.ts';
 import { ownsNeigh, sameNeigh } from './neigh.ts';
 import type { ObservedRoute } from './observed.ts';
 import { IPV6_METRIC, isAdoptable, ownsRoute, sameNextHop, sameRoute } from './route.ts';
@@ -130,7 +130,12 @@ class Differ {
     const create: Op = { verb: 'create', object: wanted };
     if (!there) return put(key, wanted, create);
     if (verdict === 'rebuild') return put(key, wanted, { verb: 'delete', object: there }, create);
-    return put(key, wanted, { verb: 'change', object: wanted, observed: there });
+    return put(key, wanted, {
+      verb: 'change',
+      object: wanted,
+      observed: there,
+      change: verdict as LinkChange,
+    });
   }
 
   sysctls = () =>

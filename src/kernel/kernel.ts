@@ -1,5 +1,6 @@
 import type { KernelError } from '../errors.ts';
-import type { Family } from '../net/addr.ts';
+import type { Addr, Family } from '../net/addr.ts';
+import type { LinkChange } from './link.ts';
 import type {
   ObservedAddress,
   ObservedFdb,
@@ -8,14 +9,14 @@ import type {
   ObservedRoute,
   RouteQuery,
 } from './observed.ts';
-import type { Fdb, KernelObject, KindName, Link, Neigh, Route, Sysctl } from './types.ts';
+import type { Address, Fdb, KindName, Link, Neigh, Route, Sysctl } from './types.ts';
 
 /** One change of the kernel. The verbs say what may stand in the way. */
 export type Op = (
   | {
       /** Fails (EEXIST) when there is something in its place. */
       readonly verb: 'create';
-      readonly object: KernelObject;
+      readonly object: Link | Address | Route;
     }
   | {
       /** Create, or take the place of what has this key in one step. Never a route. */
@@ -32,6 +33,7 @@ export type Op = (
       readonly verb: 'change';
       readonly object: Link;
       readonly observed: ObservedLink;
+      readonly change: LinkChange;
     }
   | {
       /** Exactly this one. */
@@ -45,6 +47,15 @@ export type Op = (
 
 /** What can be deleted: as it was observed, so that nothing else is hit. */
 export type Doomed = ObservedLink | ObservedAddress | ObservedNeigh | ObservedFdb | ObservedRoute | Route;
+
+/** Which way the kernel sends. */
+export interface WayTo {
+  readonly dev: string;
+  /** The source address it would choose. */
+  readonly src?: Addr;
+  /** The gateway, if there is one. */
+  readonly via?: Addr;
+}
 
 /** Something of this kind has changed on this device; what it is now must be looked up. */
 export interface Hint {
@@ -74,6 +85,8 @@ export interface Kernel {
   fdb(ifindex: number): Promise<readonly ObservedFdb[]>;
   /** Routes of the main table. `keep` is asked for each before it is stored. */
   routes(query: RouteQuery, keep: (route: ObservedRoute) => boolean): Promise<readonly ObservedRoute[]>;
+  /** Which way a packet to this address would take; undefined: none. */
+  wayTo(to: Addr): Promise<WayTo | undefined>;
   /** The trimmed value of a file below /proc/sys; undefined when there is none. */
   sysctl(path: string): Promise<string | undefined>;
   /**

@@ -1,9 +1,20 @@
 import { LINK_ALIAS } from '../contract.ts';
 import { sameAddr } from '../net/addr.ts';
 import type { Mac } from '../net/mac.ts';
-import type { ObservedLink } from './observed.ts';
+import type { Message, Request } from '../netlink/message.ts';
+import {
+  IFF_LOWER_UP,
+  IFF_UP,
+  type IfInfo,
+  type LinkAttributes,
+  link,
+  RTEXT_FILTER_SKIP_STATS,
+  type VxlanAttributes,
+} from '../netlink/rtnl.ts';
+import type { Names } from './names.ts';
+import type { ObservedLink, ObservedVxlan } from './observed.ts';
 import type { ObservedState } from './state.ts';
-import type { Link, Owner } from './types.ts';
+import type { Link, Owner, Vxlan } from './types.ts';
 
 /** What a change of a link can reach in place (drivers/net/vxlan: vxlan_changelink; seen with Linux 6.18). */
 export interface LinkChange {
@@ -51,3 +62,94 @@ export function adoptableMac(state: Pick<ObservedState, 'link'>, name: string): 
   const link = state.link(name);
   return link?.vxlan ? link.mac : undefined;
 }
+
+const QUIET = { IFLA_EXT_MASK: RTEXT_FILTER_SKIP_STATS } as const;
+
+export const dumpLinks = (): Request<IfInfo, LinkAttributes> => link.dump({}, QUIET);
+export const getLink = (ifindex: number): Request<IfInfo, LinkAttributes> =>
+  link.get({ ifi_index: ifindex }, QUIET);
+export const getLinkByName = (name: string): Request<IfInfo, LinkAttributes> =>
+  link.get({}, { IFLA_IFNAME: name, ...QUIET });
+
+export function readLink({
+  header,
+  attributes: a,
+}: Message<IfInfo, LinkAttributes>): ObservedLink | undefined {
+  if (a.IFLA_IFNAME === undefined) return undefined;
+  const type = a.IFLA_LINKINFO?.kind;
+  const vxlan = a.IFLA_LINKINFO?.vxlan;
+  return {
+    kind: 'link',
+    ifindex: header.ifi_index,
+    name: a.IFLA_IFNAME,
+    ...(type === undefined ? {} : { type }),
+    ...(a.IFLA_ADDRESS === undefined ? {} : { mac: a.IFLA_ADDRESS }),
+    mtu: a.IFLA_MTU ?? 0,
+    up: (header.ifi_flags & IFF_UP) !== 0,
+    carrier: (header.ifi_flags & IFF_LOWER_UP) !== 0,
+    ...(a.IFLA_IFALIAS === undefined ? {} : { alias: a.IFLA_IFALIAS }),
+    ...(vxlan ? { vxlan: readVxlan(vxlan) } : {}),
+  };
+}
+
+function readVxlan(a: VxlanAttributes): ObservedVxlan {
+  const local = a.IFLA_VXLAN_LOCAL ?? a.IFLA_VXLAN_LOCAL6;
+  const remote = a.IFLA_VXLAN_GROUP ?? a.IFLA_VXLAN_GROUP6;
+  return {
+    vni: a.IFLA_VXLAN_ID ?? 0,
+    port: a.IFLA_VXLAN_PORT ?? 0,
+    ...(local ? { local } : {}),
+    ...(a.IFLA_VXLAN_LINK ? { underlay: a.IFLA_VXLAN_LINK } : {}),
+    ...(remote ? { remote } : {}),
+    learning: a.IFLA_VXLAN_LEARNING === 1,
+    gbp: a.IFLA_VXLAN_GBP === true,
+  };
+}
+
+/** What can be changed of a VXLAN device; the VNI is told so that the kernel can see that it is the same. */
+const mutable = ({ vni, local, underlay, learning }: Vxlan, names: Names): VxlanAttributes => ({
+  IFLA_VXLAN_ID: vni,
+  IFLA_VXLAN_LINK: names.ifindex(underlay),
+  ...(local.family === 4 ? { IFLA_VXLAN_LOCAL: local } : { IFLA_VXLAN_LOCAL6: local }),
+  IFLA_VXLAN_LEARNING: learning ? 1 : 0,
+});
+
+/** Two messages: the kernel takes no alias at birth, and the device comes up when it is complete. */
+export function createLink(o: Link, names: Names): Request<IfInfo, LinkAttributes>[] {
+  const vxlan = { ...mutable(o.vxlan, names), IFLA_VXLAN_PORT: o.vxlan.port, IFLA_VXLAN_GBP: o.vxlan.gbp };
+  return [
+    link.create(
+      {},
+      {
+        IFLA_IFNAME: o.name,
+        IFLA_ADDRESS: o.mac,
+        IFLA_MTU: o.mtu,
+        IFLA_LINKINFO: { kind: 'vxlan', vxlan },
+      },
+    ),
+    link.change(upDown(o.up), { IFLA_IFNAME: o.name, IFLA_IFALIAS: o.alias }),
+  ];
+}
+
+/** Only what differs, all in one message. */
+export function changeLink(
+  o: Link,
+  { ifindex }: ObservedLink,
+  change: LinkChange,
+  names: Names,
+): Request<IfInfo, LinkAttributes> {
+  return link.change(
+    { ifi_index: ifindex, ...(change.up ? upDown(o.up) : {}) },
+    {
+      ...(change.mac ? { IFLA_ADDRESS: o.mac } : {}),
+      ...(change.mtu ? { IFLA_MTU: o.mtu } : {}),
+      ...(change.alias ? { IFLA_IFALIAS: o.alias } : {}),
+      ...(change.vxlan ? { IFLA_LINKINFO: { kind: 'vxlan', vxlan: mutable(o.vxlan, names) } } : {}),
+    },
+  );
+}
+
+export const deleteLink = (o: ObservedLink): Request<IfInfo, LinkAttributes> =>
+  link.remove({ ifi_index: o.ifindex }, {});
+
+const upDown = (up: boolean): Partial<IfInfo> => ({ ifi_flags: up ? IFF_UP : 0, ifi_change: IFF_UP });

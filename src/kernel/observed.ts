@@ -1,6 +1,5 @@
 import type { Addr, Family } from '../net/addr.ts';
 import type { Mac } from '../net/mac.ts';
-import type { Prefix } from '../net/prefix.ts';
 import type { Address, Fdb, Neigh, Route } from './types.ts';
 
 /**
@@ -49,6 +48,8 @@ export interface ObservedAddress extends Address {
   readonly flags: number;
   /** RT_SCOPE_*: 0 universe, 253 link, 254 host. */
   readonly scope: number;
+  /** The other end of a point-to-point address. */
+  readonly peer?: Addr;
 }
 
 /** A PERMANENT neighbour on one of our devices. */
@@ -61,8 +62,12 @@ export interface ObservedFdb extends Omit<Fdb, 'dst'> {
   readonly ifindex: number;
   /** Undefined when the entry has no destination address (a nexthop group). */
   readonly dst?: Addr;
-  /** It has a port, VNI or device of its own, which ours never have. */
-  readonly odd: boolean;
+  /** Present when it has a port, VNI or device (ifindex) of its own, which ours never have. */
+  readonly odd?: {
+    readonly port: number | undefined;
+    readonly vni: number | undefined;
+    readonly via: number | undefined;
+  };
 }
 
 /** A route of the main table that matters to us; {@link ../kernel/route.ts keepRoute} says which do. */
@@ -89,6 +94,3 @@ export interface RouteQuery {
   /** rtm_protocol. */
   readonly protocol: number;
 }
-
-/** The network an observed address stands in, with its host bits. */
-export type OnLink = { readonly dev: string; readonly prefix: Prefix };

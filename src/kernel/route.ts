@@ -1,16 +1,31 @@
 import { ROUTE_PROTOCOL, RTPROT_BOOT } from '../contract.ts';
-import { sameAddr } from '../net/addr.ts';
+import { type Family, sameAddr } from '../net/addr.ts';
 import { scopeOf } from '../net/scope.ts';
-import type { ObservedRoute } from './observed.ts';
+import { NLM_F_APPEND, NLM_F_CREATE } from '../netlink/header.ts';
+import type { Message, Request } from '../netlink/message.ts';
+import {
+  afOf,
+  type RouteAttributes,
+  RT_SCOPE_LINK,
+  RT_SCOPE_NOWHERE,
+  RT_SCOPE_UNIVERSE,
+  RT_TABLE_MAIN,
+  RTM_F_CLONED,
+  RTN_BLACKHOLE,
+  RTN_UNICAST,
+  RTNH_F_ONLINK,
+  RTPROT_KERNEL,
+  RTPROT_STATIC,
+  type Rtm,
+  route,
+} from '../netlink/rtnl.ts';
+import type { Names } from './names.ts';
+import type { ObservedRoute, RouteQuery } from './observed.ts';
 import type { Owner, Route } from './types.ts';
 
 /** linux/rtnetlink.h */
-export const RTPROT_KERNEL = 2;
-export const RTPROT_STATIC = 4;
-export const RTPROT_RA = 9;
-export const RTPROT_DHCP = 16;
-export const RTN_UNICAST = 1;
-export const RTN_BLACKHOLE = 6;
+const RTPROT_RA = 9;
+const RTPROT_DHCP = 16;
 
 /** The metric of an IPv6 route that names none (IP6_RT_PRIO_USER); IPv4's is 0. */
 export const IPV6_METRIC = 1024;
@@ -91,4 +106,110 @@ export function observedRoute(route: Route, ifindex: number | undefined): Observ
     tos: 0,
     odd: false,
   };
+}
+
+export const dumpRoutes = ({ family, protocol }: RouteQuery): Request<Rtm, RouteAttributes> =>
+  route.dump({ rtm_family: afOf(family), rtm_table: RT_TABLE_MAIN, rtm_protocol: protocol });
+
+export function readRoute(
+  { header, attributes: a }: Message<Rtm, RouteAttributes>,
+  family: Family,
+  names: Names,
+): ObservedRoute | undefined {
+  if (header.rtm_table !== RT_TABLE_MAIN || header.rtm_flags & RTM_F_CLONED) return undefined;
+  const dev = a.RTA_OIF === undefined ? undefined : names.name(a.RTA_OIF);
+  const metric = plainMetric(family, a.RTA_PRIORITY);
+  const { RTAX_MTU: mtu, ...metrics } = a.RTA_METRICS ?? {};
+  const isPlainType = header.rtm_type === RTN_UNICAST || header.rtm_type === RTN_BLACKHOLE;
+  return {
+    kind: 'route',
+    type: header.rtm_type === RTN_BLACKHOLE ? 'blackhole' : 'unicast',
+    dst: { addr: a.RTA_DST ?? { family, value: 0n }, len: header.rtm_dst_len },
+    ...(a.RTA_GATEWAY ? { via: a.RTA_GATEWAY } : {}),
+    ...(dev === undefined ? {} : { dev }),
+    onlink: (header.rtm_flags & RTNH_F_ONLINK) !== 0,
+    protocol: header.rtm_protocol,
+    ...(metric === undefined ? {} : { metric }),
+    ...(mtu === undefined ? {} : { mtu }),
+    ...(a.RTA_OIF === undefined ? {} : { ifindex: a.RTA_OIF }),
+    rtmType: header.rtm_type,
+    scope: header.rtm_scope,
+    tos: header.rtm_tos,
+    ...(a.RTA_PREFSRC ? { src: a.RTA_PREFSRC } : {}),
+    odd: !isPlainType || Object.keys(metrics).length > 0 || ODD.some((name) => a[name] !== undefined),
+  };
+}
+
+/** Attributes that no route of ours has. */
+const ODD = [
+  'RTA_SRC',
+  'RTA_PREFSRC',
+  'RTA_MULTIPATH',
+  'RTA_FLOW',
+  'RTA_VIA',
+  'RTA_NEWDST',
+  'RTA_ENCAP',
+  'RTA_EXPIRES',
+  'RTA_NH_ID',
+] as const satisfies readonly (keyof RouteAttributes)[];
+
+const RTN = { unicast: RTN_UNICAST, blackhole: RTN_BLACKHOLE } as const;
+
+function write(o: Route, names: Names): [Partial<Rtm>, RouteAttributes] {
+  const isLink = o.type === 'unicast' && o.via === undefined && o.dst.addr.family === 4;
+  return [
+    {
+      rtm_family: afOf(o.dst.addr.family),
+      rtm_dst_len: o.dst.len,
+      rtm_table: RT_TABLE_MAIN,
+      rtm_protocol: o.protocol,
+      rtm_scope: isLink ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
+      rtm_type: RTN[o.type],
+      rtm_flags: o.onlink ? RTNH_F_ONLINK : 0,
+    },
+    {
+      RTA_DST: o.dst.addr,
+      RTA_GATEWAY: o.via,
+      RTA_OIF: o.dev === undefined ? undefined : names.ifindex(o.dev),
+      RTA_PRIORITY: o.metric,
+      RTA_METRICS: o.mtu === undefined ? undefined : { RTAX_MTU: o.mtu },
+    },
+  ];
+}
+
+/** Refused when the prefix is taken at this metric. There is no replacing: see {@link ./diff.ts}. */
+export const createRoute = (o: Route, names: Names): Request<Rtm, RouteAttributes> =>
+  route.create(...write(o, names));
+
+/** Behind what has the same prefix and metric. */
+export const appendRoute = (o: Route, names: Names): Request<Rtm, RouteAttributes> => ({
+  ...createRoute(o, names),
+  flags: NLM_F_CREATE | NLM_F_APPEND,
+});
+
+/**
+ * Exactly this one, as far as the kernel compares: it takes a missing metric for "any", so IPv6's default is spelt out,
+ * and finds no multipath route by gateway, so that one goes by prefix, metric and protocol.
+ */
+export function deleteRoute(o: Route | ObservedRoute, names: Names): Request<Rtm, RouteAttributes> {
+  const seen = 'rtmType' in o ? o : undefined;
+  const isSimple = o.type === 'unicast' && o.dev !== undefined;
+  return route.remove(
+    {
+      rtm_family: afOf(o.dst.addr.family),
+      rtm_dst_len: o.dst.len,
+      rtm_tos: seen?.tos ?? 0,
+      rtm_table: RT_TABLE_MAIN,
+      rtm_protocol: o.protocol,
+      rtm_scope: RT_SCOPE_NOWHERE,
+      rtm_type: seen?.rtmType ?? RTN[o.type],
+    },
+    {
+      RTA_DST: o.dst.addr,
+      RTA_GATEWAY: o.via,
+      RTA_OIF: isSimple ? (seen?.ifindex ?? names.ifindex(o.dev!)) : undefined,
+      RTA_PRIORITY: o.metric ?? (o.dst.addr.family === 6 ? IPV6_METRIC : undefined),
+      RTA_METRICS: o.mtu === undefined ? undefined : { RTAX_MTU: o.mtu },
+    },
+  );
 }

@@ -1,9 +1,9 @@
-import { type Family, sameAddr } from '../net/addr.ts';
-import { IFA_F_PERMANENT } from './address.ts';
-import type { Op } from './kernel.ts';
+import type { Family } from '../net/addr.ts';
+import { IFA_F_PERMANENT } from '../netlink/rtnl.ts';
+import type { Doomed, Op } from './kernel.ts';
 import type { ObservedAddress, ObservedFdb, ObservedLink, ObservedNeigh, ObservedRoute } from './observed.ts';
 import { observedRoute, sameNextHop } from './route.ts';
-import { type Fdb, objectKey } from './types.ts';
+import { type Fdb, type KernelObject, objectKey } from './types.ts';
 
 /** Rows by the identity of the object they are (or compete for): mostly one for each key. */
 type Keyed<Row> = ReadonlyMap<string, readonly Row[]>;
@@ -172,48 +172,49 @@ export class ObservedState {
    * next listing, for what a change of a link does to everything on it is the kernel's business.
    */
   note(op: Op): void {
-    const o = op.object;
+    if (op.verb === 'change') return;
+    if (op.verb === 'delete') this.#noteGone(op.object);
+    else this.#notePut(op.object, op.verb === 'append');
+  }
+
+  #notePut(o: KernelObject, appended: boolean): void {
+    if (o.kind === 'link') return;
     if (o.kind === 'sysctl') {
       this.#sysctls.set(o.path, o.value);
       return;
     }
+    const key = objectKey(o);
+    const ifindex = o.dev === undefined ? undefined : this.#names.get(o.dev)?.ifindex;
+    if (o.kind === 'route') {
+      const rows = this.#routes.get(listing(o.dst.addr.family, o.protocol));
+      rows?.set(key, [...(rows.get(key) ?? []), observedRoute(o, ifindex)]);
+    } else if (ifindex === undefined) {
+      // On a device made just now, which is going to be looked at.
+    } else if (o.kind === 'address') {
+      const rows = this.#addresses.get(ifindex) ?? new Map<string, readonly ObservedAddress[]>();
+      this.#addresses.set(ifindex, rows.set(key, [{ ...o, ifindex, flags: IFA_F_PERMANENT, scope: 0 }]));
+    } else if (o.kind === 'neigh') {
+      this.#neighs.get(o.dev)?.set(key, [{ ...o, ifindex }]);
+    } else {
+      const rows = this.#fdb.get(o.dev);
+      rows?.set(key, [...(appended ? (rows.get(key) ?? []) : []), { ...o, ifindex }]);
+    }
+  }
+
+  #noteGone(o: Doomed): void {
     if (o.kind === 'link') return;
     if (o.kind === 'route') {
       const rows = this.#routes.get(listing(o.dst.addr.family, o.protocol));
-      if (!rows) return;
-      const key = objectKey(o);
-      const there = rows.get(key) ?? [];
-      if (op.verb === 'delete') {
-        const doomed = there.find((row) => row === o) ?? there.find((row) => sameNextHop(row, o));
-        remove(rows, key, (row) => row === doomed);
-      } else {
-        const ifindex = o.dev === undefined ? undefined : this.#names.get(o.dev)?.ifindex;
-        rows.set(key, [...there, observedRoute(o, ifindex)]);
-      }
-      return;
-    }
-    const ifindex = this.#names.get(o.dev)?.ifindex;
-    if (ifindex === undefined) return;
-    if (o.kind === 'address') {
-      const rows = this.#addresses.get(ifindex) ?? new Map<string, readonly ObservedAddress[]>();
-      this.#addresses.set(ifindex, rows);
-      if (op.verb === 'delete') rows.delete(objectKey(o));
-      else rows.set(objectKey(o), [{ ...o, ifindex, flags: IFA_F_PERMANENT, scope: 0 }]);
+      const there = rows?.get(objectKey(o)) ?? [];
+      const doomed = there.find((row) => row === o) ?? there.find((row) => sameNextHop(row, o));
+      if (rows) remove(rows, objectKey(o), (row) => row === doomed);
+    } else if (o.kind === 'address') {
+      this.#addresses.get(o.ifindex)?.delete(objectKey(o));
     } else if (o.kind === 'neigh') {
-      const rows = this.#neighs.get(o.dev);
-      if (op.verb === 'delete') rows?.delete(objectKey(o));
-      else rows?.set(objectKey(o), [{ ...o, ifindex }]);
+      this.#neighs.get(o.dev)?.delete(objectKey(o));
     } else {
       const rows = this.#fdb.get(o.dev);
-      const key = fdbKey(o);
-      if (op.verb === 'delete') {
-        if (rows) remove(rows, key, (row) => sameAddr(row.dst, o.dst));
-      } else {
-        rows?.set(key, [
-          ...(op.verb === 'append' ? (rows.get(key) ?? []) : []),
-          { ...o, ifindex, odd: false },
-        ]);
-      }
+      if (rows) remove(rows, fdbKey(o), (row) => row === o);
     }
   }
 

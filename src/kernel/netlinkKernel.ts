@@ -1,0 +1,221 @@
+import { RECONCILE_DEBOUNCE } from '../contract.ts';
+import { KernelError, NativeError } from '../errors.ts';
+import { addon } from '../native/addon.ts';
+import type { Addr, Family } from '../net/addr.ts';
+import { ERRNO } from '../netlink/errno.ts';
+import { NETLINK_ROUTE } from '../netlink/header.ts';
+import type { Message, Request } from '../netlink/message.ts';
+import { changeOf } from '../netlink/monitor.ts';
+import type { NetlinkFailure } from '../netlink/protocol.ts';
+import { AF_INET, AF_INET6, afOf, route } from '../netlink/rtnl.ts';
+import { NetlinkSocket } from '../netlink/socket.ts';
+import { dumpAddresses, readAddress } from './address.ts';
+import { describe } from './desired.ts';
+import { encode } from './encode.ts';
+import { dumpFdb, readFdb } from './fdb.ts';
+import type { Hint, Kernel, Op, Watch, WayTo } from './kernel.ts';
+import { dumpLinks, getLink, getLinkByName, readLink } from './link.ts';
+import { Names } from './names.ts';
+import { dumpNeighs, readNeigh } from './neigh.ts';
+import type {
+  ObservedAddress,
+  ObservedFdb,
+  ObservedLink,
+  ObservedNeigh,
+  ObservedRoute,
+  RouteQuery,
+} from './observed.ts';
+import { dumpRoutes, readRoute } from './route.ts';
+import { procSys, type SysctlFiles } from './sysctl.ts';
+
+export interface NetlinkKernelOptions {
+  /** Descriptor of a network namespace; the process's own if absent. */
+  readonly netnsFd?: number;
+  /** Sysctls of that namespace; /proc/sys shows those of the process's own. */
+  readonly sysctls?: SysctlFiles;
+}
+
+/** enum rtnetlink_groups: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF. */
+const GROUPS = [1, 3, 5, 7, 9, 11, 24, 25];
+/** Forwarding and other settings of a device or of all have changed (linux/netconf.h). */
+const RTM_NEWNETCONF = 80;
+
+/** {@link Kernel} by rtnetlink. */
+export class NetlinkKernel implements Kernel {
+  readonly socket: NetlinkSocket;
+  readonly #netnsFd: number;
+  readonly #sysctls: SysctlFiles;
+  readonly #names = new Names();
+
+  constructor(socket: NetlinkSocket, options: NetlinkKernelOptions) {
+    this.socket = socket;
+    this.#netnsFd = options.netnsFd ?? -1;
+    this.#sysctls = options.sysctls ?? procSys;
+  }
+
+  /** Throws NativeError when there is no socket to be had. */
+  static open(options: NetlinkKernelOptions = {}): NetlinkKernel {
+    const { netnsFd } = options;
+    return new NetlinkKernel(NetlinkSocket.open(netnsFd === undefined ? {} : { netnsFd }), options);
+  }
+
+  async links(ifindex?: number): Promise<readonly ObservedLink[]> {
+    if (ifindex !== undefined) {
+      const message = await this.socket.get(getLink(ifindex));
+      const link = message && readLink(message);
+      if (link) this.#names.set(ifindex, link.name);
+      else this.#names.delete(ifindex);
+      return link ? [link] : [];
+    }
+    const links = await this.socket.dump(dumpLinks(), readLink);
+    this.#names.clear();
+    for (const link of links) this.#names.set(link.ifindex, link.name);
+    return links;
+  }
+
+  addresses(ifindex?: number): Promise<readonly ObservedAddress[]> {
+    return this.#list(dumpAddresses(ifindex), (message) => readAddress(message, this.#names));
+  }
+
+  neighs(ifindex: number): Promise<readonly ObservedNeigh[]> {
+    return this.#list(dumpNeighs(ifindex), (message) => readNeigh(message, this.#names));
+  }
+
+  fdb(ifindex: number): Promise<readonly ObservedFdb[]> {
+    return this.#list(dumpFdb(ifindex), (message) => readFdb(message, this.#names));
+  }
+
+  routes(query: RouteQuery, keep: (route: ObservedRoute) => boolean): Promise<readonly ObservedRoute[]> {
+    return this.#list(dumpRoutes(query), (message) => {
+      const found = readRoute(message, query.family, this.#names);
+      return found && keep(found) ? found : undefined;
+    });
+  }
+
+  async wayTo(to: Addr): Promise<WayTo | undefined> {
+    const whole = to.family === 4 ? 32 : 128;
+    try {
+      const message = await this.socket.get(
+        route.get({ rtm_family: afOf(to.family), rtm_dst_len: whole }, { RTA_DST: to }),
+      );
+      const { RTA_OIF: oif, RTA_PREFSRC: src, RTA_GATEWAY: via } = message?.attributes ?? {};
+      const dev = oif === undefined ? undefined : this.#names.name(oif);
+      if (dev === undefined) return undefined;
+      return { dev, ...(src ? { src } : {}), ...(via ? { via } : {}) };
+    } catch (cause) {
+      if (
+        cause instanceof KernelError &&
+        ['ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EINVAL'].includes(cause.code)
+      ) {
+        return undefined;
+      }
+      throw cause;
+    }
+  }
+
+  sysctl(path: string): Promise<string | undefined> {
+    return this.#sysctls.read(path);
+  }
+
+  async apply(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]> {
+    const results = new Array<KernelError | undefined>(ops.length);
+    const requests: Request[] = [];
+    const ofOp: number[] = [];
+    const send = async () => {
+      const outcomes = await this.socket.transact(requests.splice(0));
+      for (const [i, failure] of outcomes.entries()) {
+        const op = ofOp[i]!;
+        if (failure) results[op] ??= refused(ops[op]!, failure);
+      }
+      ofOp.length = 0;
+    };
+    for (const [i, op] of ops.entries()) {
+      if (op.object.kind === 'sysctl') {
+        await send();
+        results[i] = await this.#write(op);
+        continue;
+      }
+      try {
+        for (const request of encode(op, this.#names)) {
+          requests.push(request);
+          ofOp.push(i);
+        }
+      } catch (cause) {
+        if (!(cause instanceof KernelError)) throw cause;
+        results[i] = refused(op, { errno: cause.errno, code: cause.code, extack: `no ${cause.object}` });
+      }
+    }
+    await send();
+    for (const { verb, object } of ops) {
+      // What is put on a new device next needs its number.
+      if (verb !== 'create' || object.kind !== 'link') continue;
+      const message = await this.socket.get(getLinkByName(object.name));
+      const link = message && readLink(message);
+      if (link) this.#names.set(link.ifindex, link.name);
+    }
+    return results;
+  }
+
+  watch(onHints: (hints: readonly Hint[], overrun: boolean) => void): Watch {
+    try {
+      return addon().netlinkMonitor(
+        NETLINK_ROUTE,
+        GROUPS,
+        this.#netnsFd,
+        RECONCILE_DEBOUNCE,
+        (native, overrun) => {
+          const hints: Hint[] = [];
+          for (const hint of native) {
+            if (hint.type === RTM_NEWNETCONF) hints.push({ kind: 'sysctl', ifindex: 0 });
+            const change = changeOf(hint);
+            if (!change) continue;
+            const family: Family | undefined =
+              change.family === AF_INET ? 4 : change.family === AF_INET6 ? 6 : undefined;
+            hints.push({ kind: change.kind, ifindex: change.ifindex, ...(family ? { family } : {}) });
+          }
+          if (hints.length > 0 || overrun) onHints(hints, overrun);
+        },
+      );
+    } catch (cause) {
+      if (cause instanceof NativeError) throw cause;
+      throw new NativeError((cause as Error).message, { cause });
+    }
+  }
+
+  close(): void {
+    this.socket.close();
+  }
+
+  async #list<H, A, T>(
+    request: Request<H, A>,
+    read: (message: Message<H, A>) => T | undefined,
+  ): Promise<T[]> {
+    try {
+      return await this.socket.dump(request, read);
+    } catch (cause) {
+      // A dump for one device that has just gone.
+      if (cause instanceof KernelError && cause.code === 'ENODEV') return [];
+      throw cause;
+    }
+  }
+
+  async #write(op: Op): Promise<KernelError | undefined> {
+    if (op.object.kind !== 'sysctl') return undefined;
+    try {
+      await this.#sysctls.write(op.object.path, op.object.value);
+      return undefined;
+    } catch (cause) {
+      const { code = 'EIO', message } = cause as NodeJS.ErrnoException;
+      return refused(op, { errno: ERRNO[code] ?? 5, code, extack: message });
+    }
+  }
+}
+
+const refused = (op: Op, failure: Pick<NetlinkFailure, 'errno' | 'code' | 'extack'>): KernelError =>
+  new KernelError({
+    errno: failure.errno,
+    code: failure.code,
+    op: `${op.verb} ${op.object.kind}`,
+    object: describe(op.object),
+    extack: failure.extack,
+  });
