@@ -27,7 +27,8 @@ const json = (status: number, value: unknown): Answer => ({
   body: `${JSON.stringify(value)}\n`,
 });
 
-const refusal = (status: number, code: string, message: string): Answer => json(status, { error: { code, message } });
+const refusal = (status: number, code: string, message: string): Answer =>
+  json(status, { error: { code, message } });
 
 /** /healthz and /readyz, with flanneld's words (kubelet probes match on the status only, people on the words). */
 export function health(path: string, ready: boolean): Answer | undefined {
@@ -42,7 +43,8 @@ export function answer(method: string, url: string, parts: ApiParts): Answer {
   const resource = parts.resources.get(path);
   const found = health(path, parts.ready()) ?? (resource ? json(200, resource()) : undefined);
   if (!found) return refusal(404, 'not-found', `there is no ${path.slice(0, 100)} here`);
-  if (method !== 'GET' && method !== 'HEAD') return refusal(405, 'method-not-allowed', `${path} only answers GET`);
+  if (method !== 'GET' && method !== 'HEAD')
+    return refusal(405, 'method-not-allowed', `${path} only answers GET`);
   return method === 'HEAD' ? { ...found, body: '' } : found;
 }
 
@@ -75,7 +77,9 @@ const closer = (server: http.Server, also?: () => Promise<void>): AsyncDisposabl
 
 function listen(server: http.Server, where: net.ListenOptions, name: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (cause) => reject(new LodenError(`cannot listen on ${name}: ${cause.message}`, { cause })));
+    server.once('error', (cause) =>
+      reject(new LodenError(`cannot listen on ${name}: ${cause.message}`, { cause })),
+    );
     server.listen(where, resolve);
   });
 }
@@ -109,8 +113,15 @@ export async function serveControl(path: string, parts: ApiParts): Promise<Async
 }
 
 /** /healthz and /readyz over TCP (`--healthz-ip`, `--healthz-port`). */
-export async function serveHealth(host: string, port: number, ready: () => boolean): Promise<AsyncDisposable> {
-  const server = serve((_, url) => health(url.split('?', 1)[0]!, ready()) ?? refusal(404, 'not-found', 'only /healthz and /readyz'));
+export async function serveHealth(
+  host: string,
+  port: number,
+  ready: () => boolean,
+): Promise<AsyncDisposable> {
+  const server = serve(
+    (_, url) =>
+      health(url.split('?', 1)[0]!, ready()) ?? refusal(404, 'not-found', 'only /healthz and /readyz'),
+  );
   await listen(server, { host, port }, `${host}:${port}`);
   return closer(server);
 }

@@ -7,7 +7,8 @@ import type { NetworkConfig } from '../subnet/types.ts';
  */
 export function restartNeeded(now: NetworkConfig, next: NetworkConfig, keeps: boolean): string[] {
   const fields: string[] = [];
-  if (now.backend.type !== next.backend.type) fields.push(`Backend.Type (${now.backend.type} to ${next.backend.type})`);
+  if (now.backend.type !== next.backend.type)
+    fields.push(`Backend.Type (${now.backend.type} to ${next.backend.type})`);
   for (const family of [4, 6] as const) {
     const had = now.families.has(family);
     const has = next.families.has(family);

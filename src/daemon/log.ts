@@ -8,7 +8,15 @@ export interface LogOptions {
 }
 
 /** Names whose values never reach a log, at the top of an event or one level down. */
-const SECRETS = ['password', 'etcdPassword', 'etcd-password', 'FLANNELD_ETCD_PASSWORD', 'token', 'authorization', 'PSK'];
+const SECRETS = [
+  'password',
+  'etcdPassword',
+  'etcd-password',
+  'FLANNELD_ETCD_PASSWORD',
+  'token',
+  'authorization',
+  'PSK',
+];
 
 /** Bytes of unwritten log kept while nobody reads standard error; what comes after is dropped, the daemon never blocks. */
 const LOG_BACKLOG = 1 << 20;

@@ -24,7 +24,10 @@ export class Notifier {
     const watchdog = this.socket && forUs && Number.isFinite(usec) && usec > 0 ? usec / 1000 : undefined;
     if (!this.socket) return;
     // Half the watchdog's time, as sd_watchdog_enabled(3) advises; before READY the same tick extends the start-up timeout.
-    this.timer = setInterval(() => this.tick(watchdog !== undefined), Math.min(watchdog ? watchdog / 2 : 20_000, 20_000));
+    this.timer = setInterval(
+      () => this.tick(watchdog !== undefined),
+      Math.min(watchdog ? watchdog / 2 : 20_000, 20_000),
+    );
     this.timer.unref();
     this.tick(false);
   }
@@ -34,7 +37,10 @@ export class Notifier {
   }
 
   private tick(watchdog: boolean): void {
-    this.send(...(watchdog ? ['WATCHDOG=1'] : []), ...(this.ready ? [] : [`EXTEND_TIMEOUT_USEC=${EXTEND_USEC}`]));
+    this.send(
+      ...(watchdog ? ['WATCHDOG=1'] : []),
+      ...(this.ready ? [] : [`EXTEND_TIMEOUT_USEC=${EXTEND_USEC}`]),
+    );
   }
 
   /** STATUS= in `systemctl status`, and READY=1 the first time `ready` is true. */

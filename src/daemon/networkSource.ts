@@ -1,0 +1,64 @@
+import { type ChosenBackend, chooseBackend } from '../backends/registry.ts';
+import { parseNetworkConfig } from '../config/network.ts';
+import { ConfigError } from '../errors.ts';
+import type { NetworkConfig } from '../subnet/types.ts';
+import { restartNeeded } from './configChange.ts';
+
+/** The network config in force, and what stands against a newer one. */
+export interface NetworkInForce extends ChosenBackend {
+  readonly network: NetworkConfig;
+}
+
+/**
+ * Decides which network config is in force. The first must be right, or the daemon ends; from then on a bad, missing or
+ * too different one is a problem that is told, and the last good one stays.
+ */
+export class NetworkSource {
+  #inForce: NetworkInForce | undefined;
+  #problem: string | undefined;
+  readonly #key: string;
+  /** Does the lease we hold fit that config? True when we hold none. */
+  readonly #keeps: (next: NetworkConfig) => boolean;
+
+  constructor(key: string, keeps: (next: NetworkConfig) => boolean) {
+    this.#key = key;
+    this.#keeps = keeps;
+  }
+
+  get inForce(): NetworkInForce | undefined {
+    return this.#inForce;
+  }
+
+  /** Why the text in the store is not in force; undefined when it is. */
+  get problem(): string | undefined {
+    return this.#problem;
+  }
+
+  /** Take a new text, undefined when there is none. Throws ConfigError if it is bad and nothing is in force yet. */
+  take(text: string | undefined): void {
+    if (text === undefined) {
+      this.#problem = this.#inForce
+        ? `the network config ${this.#key} is gone from etcd; the last one stays in force`
+        : `waiting for the network config: put one at ${this.#key}, e.g. {"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`;
+      return;
+    }
+    let next: NetworkInForce;
+    try {
+      const network = parseNetworkConfig(text);
+      next = { network, ...chooseBackend(network) };
+    } catch (e) {
+      if (!this.#inForce || !(e instanceof ConfigError)) throw e;
+      this.#problem = `the new network config at ${this.#key} is not in force: ${e.message}`;
+      return;
+    }
+    const fields = this.#inForce
+      ? restartNeeded(this.#inForce.network, next.network, this.#keeps(next.network))
+      : [];
+    if (fields.length > 0) {
+      this.#problem = `the new network config at ${this.#key} needs a restart of loden to come into force: ${fields.join(', ')}`;
+      return;
+    }
+    this.#problem = undefined;
+    this.#inForce = next;
+  }
+}

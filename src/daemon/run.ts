@@ -1,0 +1,174 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { RunOptions } from '../config/run.ts';
+import type { Env } from '../config/sources.ts';
+import { FILES, VERSION } from '../contract.ts';
+import { Firewall } from '../kernel/firewall.ts';
+import { NetlinkKernel } from '../kernel/netlinkKernel.ts';
+import { Observer } from '../kernel/observer.ts';
+import { Reconciler } from '../kernel/reconciler.ts';
+import type { PassReport } from '../kernel/status.ts';
+import { addon } from '../native/addon.ts';
+import type { Identity, StoreReport } from '../subnet/api.ts';
+import { StateDir } from '../subnet/stateDir.ts';
+import { EtcdStore } from '../subnet/store.ts';
+import { readSubnetEnv } from '../subnet/subnetEnv.ts';
+import { type ApiParts, serveControl, serveHealth } from './api.ts';
+import { Daemon } from './daemon.ts';
+import { endpointAddrs } from './endpoints.ts';
+import { HostWatch } from './hostWatch.ts';
+import { ChangeLog, type Logger, openLog } from './log.ts';
+import { MacBook } from './macBook.ts';
+import { derivedMac } from './macs.ts';
+import { Notifier } from './notify.ts';
+import { stopSignal } from './signals.ts';
+import { daemonLeases, statusJson } from './status.ts';
+import { SubnetFile } from './subnetFile.ts';
+
+/**
+ * `loden run`: the composition root. Opens everything, runs until a signal or a fatal error, closes everything in
+ * reverse. The data path and the lease stay as they are.
+ */
+export async function runDaemon(options: RunOptions, env: Env): Promise<void> {
+  const { log, flush } = openLog(options.log);
+  try {
+    await using stack = new AsyncDisposableStack();
+    await compose(options, env, log, stack);
+    log.info('stopped; what was put into the kernel stays');
+  } catch (err) {
+    log.fatal({ err }, 'the daemon ends');
+    throw err;
+  } finally {
+    flush();
+  }
+}
+
+async function compose(
+  options: RunOptions,
+  env: Env,
+  log: Logger,
+  stack: AsyncDisposableStack,
+): Promise<void> {
+  const startedAt = new Date();
+  log.info({ version: VERSION, pid: process.pid, node: process.version }, 'loden starts');
+  for (const note of options.notes) log.warn({ note }, 'option');
+  const stop = stack.use(stopSignal(log));
+
+  const state = stack.use(
+    await StateDir.open(options.stateDir, (err) =>
+      log.error({ err }, 'cannot write the state directory: a reboot will have forgotten the last lease'),
+    ),
+  );
+  const identity: Identity = {
+    get node() {
+      return state.node;
+    },
+    instance: randomBytes(8).toString('hex'),
+    renew: () => state.renewNode(),
+  };
+  const news = new ChangeLog();
+  const notifier = new Notifier(env);
+  stack.defer(() => notifier.stopping());
+
+  // The socket answers before etcd does: that is when people ask.
+  await mkdir(options.runDir, { recursive: true, mode: 0o755 });
+  const resources: ApiParts['resources'] = new Map([
+    ['/v1/status', () => statusJson(daemon, context)],
+    ['/v1/leases', () => daemonLeases(daemon)],
+  ]);
+  const ready = () => daemon.ready;
+
+  const kernel = NetlinkKernel.open();
+  stack.defer(() => kernel.close());
+  const observer = new Observer(kernel, {
+    onError: (err) =>
+      news.changed('observe', String(err)) && log.error({ err }, 'cannot read the kernel; will try again'),
+  });
+  stack.defer(() => observer.stop());
+  const reconciler = new Reconciler(observer, {
+    onStatus: () => daemon.kick(),
+    onPass: (report) => logPass(log, report),
+    onError: (err) =>
+      news.changed('reconcile', String(err)) &&
+      log.error({ err }, 'cannot program the kernel; will try again'),
+  });
+  stack.defer(() => reconciler.stop());
+  const firewall = new Firewall({ log, onChange: () => daemon.kick() });
+  stack.defer(() => firewall.stop());
+  const macs = new MacBook({
+    remembered: state.macs,
+    existing: (device) => observer.state.link(device),
+    derive: (device) => derivedMac(identity.node, device),
+    remember: (all) => state.rememberMacs(all),
+  });
+  const store = stack.use(new EtcdStore({ ...options.etcd, onReport: (report) => logStore(log, report) }));
+  const daemon = new Daemon(
+    {
+      options,
+      log,
+      news,
+      notifier,
+      store,
+      identity,
+      previous: [...(await readSubnetEnv(options.subnetFile)).subnets, ...state.subnets],
+      observer,
+      reconciler,
+      firewall,
+      hostWatch: new HostWatch({
+        observer,
+        wish: options.uplink,
+        wayTo: (to) => kernel.wayTo(to),
+        mac: (device) => macs.of(device),
+        reserved: endpointAddrs(options.etcd.endpoints),
+      }),
+      subnetFile: new SubnetFile(options.subnetFile),
+      remember: (lease) => state.rememberSubnets(lease.subnets),
+      stack,
+    },
+    stop.abort,
+  );
+  const context = {
+    node: () => identity.node,
+    instance: identity.instance,
+    startedAt,
+    subnetFile: options.subnetFile,
+    kernel: () => reconciler.status(),
+    netlinkMessages: () => kernel.socket.counters.messages,
+    clock: () => addon().bootTimeMs(),
+  };
+  stack.use(await serveControl(join(options.runDir, FILES.controlSocket), { ready, resources }));
+  if (options.healthz) stack.use(await serveHealth(options.healthz.ip, options.healthz.port, ready));
+  try {
+    await daemon.run(stop.signal);
+  } catch (e) {
+    // The other loops end too, before what they use is closed.
+    stop.abort(e);
+  }
+  if (stop.cause() !== undefined) throw stop.cause();
+}
+
+/** What the reconciler did, one line for each thing an operator would ask about. */
+function logPass(log: Logger, report: PassReport): void {
+  const some = (counts: Readonly<Record<string, number>>) =>
+    Object.fromEntries(Object.entries(counts).filter(([, n]) => n > 0));
+  const repaired = some(report.repaired);
+  if (Object.keys(repaired).length > 0) {
+    log.warn(
+      { repaired, examples: report.repairedExamples },
+      'the kernel had been changed by somebody else: put right',
+    );
+  }
+  const [put, deleted] = [some(report.put), some(report.deleted)];
+  if (Object.keys(put).length + Object.keys(deleted).length > 0)
+    log.info({ put, deleted }, 'kernel programmed');
+  for (const failure of report.failed) log.error(failure, 'the kernel refuses an object');
+  if (report.recovered > 0) log.info({ recovered: report.recovered }, 'objects are accepted again');
+  for (const conflict of report.conflicts)
+    log.warn(conflict, "somebody else's object is in the place of ours");
+}
+
+/** What the store reports, under its own level. */
+function logStore(log: Logger, { level, event, message, fields }: StoreReport): void {
+  log[level]({ event, ...fields }, message);
+}
