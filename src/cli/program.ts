@@ -49,8 +49,11 @@ const PARSER = {
   'short-option-groups': false,
 };
 
+/** With --help: show options that have no effect, too. */
+const SHOW_HIDDEN = 'show-hidden';
+
 /** Declare a command's options to yargs. All are text to it. */
-function declare(parser: Argv, command: Command): Argv {
+function declare(parser: Argv, command: Command, showHidden: boolean): Argv {
   for (const name of optionsOf(command)) {
     const { kind, fallback, group, help, ignored, many }: Option = OPTIONS[name];
     parser.option(name, {
@@ -58,14 +61,14 @@ function declare(parser: Argv, command: Command): Argv {
         `${help}${many ? ' May be repeated.' : ''} ${kind.flag ? '' : `<${kind.placeholder}>`}`.trim(),
       group: `${group}:`,
       requiresArg: true,
-      hidden: ignored !== undefined,
+      hidden: ignored !== undefined && !showHidden,
       ...(fallback === undefined ? {} : { defaultDescription: fallback }),
     });
   }
   return parser;
 }
 
-function parser(chosen: (command: Command | 'version') => void): Argv {
+function parser(showHidden: boolean, chosen: (command: Command | 'version') => void): Argv {
   return yargs()
     .scriptName('loden')
     .usage(
@@ -79,25 +82,28 @@ function parser(chosen: (command: Command | 'version') => void): Argv {
     .wrap(110)
     .help('help', 'Show this.')
     .version('version', 'Show the version.', VERSION)
-    .showHidden('show-hidden', "With --help: also flanneld's options that have no effect here.")
+    .option(SHOW_HIDDEN, {
+      type: 'boolean',
+      describe: "With --help: also show flanneld's options that have no effect here.",
+    })
     .command(
       'run',
       'Run the daemon on this host: a drop-in for flanneld.',
-      (y) => declare(y, 'run').epilogue(EPILOGUE),
+      (y) => declare(y, 'run', showHidden).epilogue(EPILOGUE),
       () => chosen('run'),
     )
     .command('leases', 'Who has which subnet.', (y) =>
       y.command(
         ['list', '$0'],
         'List all leases, from the running daemon or straight from etcd.',
-        (z) => declare(z, 'leases').epilogue(EPILOGUE),
+        (z) => declare(z, 'leases', showHidden).epilogue(EPILOGUE),
         () => chosen('leases'),
       ),
     )
     .command(
       'cleanup',
       'Remove from the kernel all that a daemon put there, and nothing else. Stop the daemon first.',
-      (y) => declare(y, 'cleanup').epilogue(EPILOGUE),
+      (y) => declare(y, 'cleanup', showHidden).epilogue(EPILOGUE),
       () => chosen('cleanup'),
     )
     .command(
@@ -123,13 +129,14 @@ function flagsOf(parsed: Readonly<Record<string, unknown>>): Flags {
 export function parseCommandLine(argv: readonly string[], env: Env): Invocation {
   let command: Command | 'version' | undefined;
   let output = '';
-  const parsed = parser((c) => {
+  const args = normaliseArgs(argv);
+  const parsed = parser(args.includes(`--${SHOW_HIDDEN}`), (c) => {
     command = c;
   })
     .fail((message, error) => {
       throw new UsageError(message ?? error?.message ?? 'the command line cannot be understood');
     })
-    .parse(normaliseArgs(argv), {}, (_error: unknown, _argv: unknown, text: string) => {
+    .parse(args, {}, (_error: unknown, _argv: unknown, text: string) => {
       output += text;
     }) as Readonly<Record<string, unknown>>;
   if (output) return { command: 'print', text: output };

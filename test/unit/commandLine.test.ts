@@ -1,0 +1,218 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { normaliseArgs } from '../../src/cli/args.ts';
+import { exitCodeOf, type Handlers, parseCommandLine, program } from '../../src/cli/program.ts';
+import { optionNames, optionsOf } from '../../src/config/options.ts';
+import { EXIT, VERSION } from '../../src/contract.ts';
+import { ConfigError, InvariantError, UsageError } from '../../src/errors.ts';
+
+describe('arguments as Go takes them', () => {
+  test.each([
+    [['-iface=eth0'], ['--iface=eth0']],
+    [['-iface', 'eth0'], ['--iface=eth0']],
+    [['--iface', 'eth0'], ['--iface=eth0']],
+    [['--iface=eth0'], ['--iface=eth0']],
+    [['-ip-masq'], ['--ip-masq=true']],
+    [['--ip-masq'], ['--ip-masq=true']],
+    [['-ip-masq=false'], ['--ip-masq=false']],
+    [['-v=4'], ['--v=4']],
+    [['--v=4'], ['--v=4']],
+    [['-v', '4'], ['--v=4']],
+    [['-iface', '-x'], ['--iface=-x']],
+    [['-iface='], ['--iface=']],
+    [['-etcd-prefix=/a=b'], ['--etcd-prefix=/a=b']],
+    [['-etcd-password', 'a\nb'], ['--etcd-password=a\nb']],
+    [['-h'], ['--help']],
+    [['-help'], ['--help']],
+    [['-version'], ['--version']],
+    [
+      ['run', '-iface', 'eth0', '-iface=eth1', '-ip-masq'],
+      ['run', '--iface=eth0', '--iface=eth1', '--ip-masq=true'],
+    ],
+    // What is not ours is left to the parser.
+    [
+      ['-unknown', 'x'],
+      ['-unknown', 'x'],
+    ],
+    [['---iface=x'], ['---iface=x']],
+    [['-'], ['-']],
+    [['-iface'], ['--iface']],
+    [
+      ['--', '-iface', 'x'],
+      ['--', '-iface', 'x'],
+    ],
+  ])('%j is %j', (given, expected) => expect(normaliseArgs(given)).toEqual(expected));
+
+  test('are left alone once they are in the one form', () => {
+    const word = fc.oneof(
+      fc.constantFrom(...optionNames.flatMap((n) => [`-${n}`, `--${n}=1`, `-${n}=`])),
+      fc.string(),
+    );
+    fc.assert(
+      fc.property(fc.array(word), (argv) => {
+        const once = normaliseArgs(argv);
+        fc.pre(!once.some((a, i) => /^--[^=]+$/.test(a) && i === once.length - 1));
+        expect(normaliseArgs(once)).toEqual(once);
+      }),
+    );
+  });
+});
+
+const usageError = (argv: readonly string[]): UsageError => {
+  try {
+    parseCommandLine(argv, {});
+  } catch (e) {
+    expect(e).toBeInstanceOf(UsageError);
+    expect(exitCodeOf(e)).toBe(EXIT.usage);
+    return e as UsageError;
+  }
+  throw new Error(`${argv.join(' ')} was accepted`);
+};
+
+describe('the command line', () => {
+  test('of a flanneld unit file is that of loden run', () => {
+    const argv = [
+      'run',
+      '-etcd-endpoints=http://10.0.0.1:2379',
+      '-iface',
+      'eth1',
+      '-iface=eth0',
+      '-ip-masq',
+      '-v=2',
+    ];
+    expect(parseCommandLine(argv, { FLANNELD_SUBNET_FILE: '/x' })).toMatchObject({
+      command: 'run',
+      options: {
+        etcd: { endpoints: ['http://10.0.0.1:2379'] },
+        uplink: { ifaces: ['eth1', 'eth0'] },
+        ipMasq: true,
+        subnetFile: '/x',
+        log: { level: 'debug' },
+      },
+    });
+  });
+
+  test.each([
+    [['leases']],
+    [['leases', 'list']],
+    [['leases', '--json']],
+    [['leases', 'list', '-json=false']],
+  ])('%j lists leases', (argv) => {
+    expect(parseCommandLine(argv, {})).toMatchObject({
+      command: 'leases',
+      options: { json: argv.includes('--json') },
+    });
+  });
+
+  test('of cleanup', () => {
+    expect(parseCommandLine(['cleanup', '--run-dir', '/r'], {})).toMatchObject({
+      command: 'cleanup',
+      options: { runDir: '/r', json: false },
+    });
+  });
+
+  test.each([
+    [[], /a command is missing/],
+    [['frobnicate'], /frobnicate/],
+    [['leases', 'frobnicate'], /frobnicate/],
+    [['run', 'now'], /now/],
+    [['run', '--', 'now'], /now/],
+    [['run', '--frobnicate=1'], /frobnicate/],
+    [['run', '-frobnicate'], /frobnicate/],
+    [['run', '--no-ip-masq'], /no-ip-masq/],
+    [['run', '-ip-masq', 'false'], /false/],
+    [['run', '--iface'], /iface/],
+    [['run', '--json'], /json/],
+    [['leases', '--iface=eth0'], /iface/],
+    [['cleanup', '--etcd-prefix=/x'], /etcd-prefix/],
+    [['run', '--__proto__=1'], /proto/],
+    [['run', '--constructor=1'], /constructor/],
+    [['run', '--iface.x=1'], /iface\.x/],
+  ])('%j is wrong usage', (argv, reason) => expect(usageError(argv).message).toMatch(reason));
+
+  test('does not say a password that went astray', () => {
+    expect(usageError(['run', '--etcd-passwort=hunter2']).message).not.toContain('hunter2');
+  });
+
+  test('throws all wrong values together', () => {
+    expect.assertions(2);
+    try {
+      parseCommandLine(['run', '-healthz-port=x', '-public-ip=y'], {});
+    } catch (e) {
+      expect(exitCodeOf(e)).toBe(EXIT.config);
+      expect((e as ConfigError).problems.map((p) => p.path)).toEqual(['--public-ip', '--healthz-port']);
+    }
+  });
+
+  test.each([[['version']], [['--version']], [['-version']], [['run', '--version']]])(
+    '%j tells the version',
+    (argv) => {
+      expect(parseCommandLine(argv, {})).toEqual({ command: 'print', text: VERSION });
+    },
+  );
+
+  test('--help names all that a command takes', () => {
+    for (const command of ['run', 'leases', 'cleanup'] as const) {
+      const hint = parseCommandLine([command, '--help', '--show-hidden'], {});
+      for (const name of optionsOf(command))
+        expect(hint).toHaveProperty('text', expect.stringContaining(`-${name} `));
+    }
+    expect(parseCommandLine(['-help'], {})).toHaveProperty(
+      'text',
+      expect.stringMatching(/run.*leases.*cleanup.*version/s),
+    );
+  });
+
+  test('whatever it is, it is understood or refused', () => {
+    const known = fc.constantFrom(
+      'run',
+      'leases',
+      'cleanup',
+      'list',
+      '-iface',
+      '--ip-masq',
+      '--json',
+      '-v=1',
+      '--',
+      '-',
+      '--=',
+      '-=x',
+    );
+    fc.assert(
+      fc.property(fc.array(fc.oneof(known, fc.string()), { maxLength: 6 }), (argv) => {
+        try {
+          parseCommandLine(argv, {});
+        } catch (e) {
+          expect([EXIT.usage, EXIT.config]).toContain(exitCodeOf(e));
+        }
+      }),
+    );
+  });
+});
+
+describe('the program', () => {
+  const calls: string[] = [];
+  const handlers: Handlers = {
+    run: async (o) => void calls.push(`run ${o.runDir}`),
+    leases: async (o) => void calls.push(`leases ${o.source}`),
+    cleanup: async () => {
+      throw new InvariantError('x');
+    },
+  };
+  const run = (...argv: string[]) => program(argv, {}, handlers, (text) => void calls.push(text));
+
+  test('hands over to the command', async () => {
+    await run('run', '--run-dir=/r');
+    await run('leases', '--source=etcd');
+    await run('version');
+    expect(calls).toEqual(['run /r', 'leases etcd', `${VERSION}\n`]);
+    await expect(run('cleanup')).rejects.toThrow(InvariantError);
+  });
+
+  test('ends with the exit code of the error', () => {
+    expect(exitCodeOf(new ConfigError('x', []))).toBe(78);
+    expect(exitCodeOf(new InvariantError('x'))).toBe(70);
+    expect(exitCodeOf(new TypeError('x'))).toBe(70);
+    expect(exitCodeOf('x')).toBe(70);
+  });
+});
