@@ -128,11 +128,16 @@ export class Firewall {
     await (this.#queued ?? this.#running);
   }
 
-  /** Remove our tables and our forward rules, and nothing else. Rejects with what failed; may be repeated. */
-  static async cleanup(commands: Commands = ownCommands): Promise<{ readonly removed: readonly string[] }> {
-    const report = await new FirewallPass(commands).run(NOTHING, 'leave');
+  /**
+   * Remove our tables and our forward rules, and nothing else. Returns what went, and what only the operator can remove.
+   * Rejects with what failed; may be repeated.
+   */
+  static async cleanup(
+    commands: Commands = ownCommands,
+  ): Promise<{ readonly removed: readonly string[]; readonly problems: readonly string[] }> {
+    const report = await new FirewallPass(commands).run(NOTHING, 'cleanup');
     if (report.errors.length > 0) throw new LodenError(`clean up the firewall: ${reasons(report)}`);
-    return { removed: [...report.masquerade, ...report.forward] };
+    return { removed: [...report.masquerade, ...report.forward], problems: report.problems };
   }
 
   #listen(): void {
@@ -253,7 +258,7 @@ const NEVER: FirewallStatus = {
 
 const FOUGHT =
   `another program undoes loden's firewall rules again and again; they are put back once in ${REPAIRS.slow / 1000} s: ` +
-  'find it by `nft monitor trace` or `nft monitor`, and let it leave table loden and the rules commented "loden forward" alone';
+  'find it by `nft monitor`, which names it, and let it leave table loden and the rules commented "loden forward" alone';
 
 const reasons = (report: PassReport): string => [...new Set(report.errors.map((e) => e.message))].join('; ');
 

@@ -1,4 +1,4 @@
-import { NFT_TABLE } from '../contract.ts';
+import { FORWARD_COMMENT, NFT_TABLE } from '../contract.ts';
 import type { Family } from '../net/addr.ts';
 import type { Prefix } from '../net/prefix.ts';
 import { type Commands, MissingCommand } from './command.ts';
@@ -50,6 +50,20 @@ export interface PassReport {
   readonly errors: readonly Error[];
 }
 
+/** What to do about rules of flanneld's: remove them, say that they are there, or nothing of that kind, as a cleanup does. */
+export type FlannelMode = 'remove' | 'tell' | 'cleanup';
+
+/** What one pass knows and collects. */
+interface Look {
+  readonly desired: FirewallDesired;
+  readonly mode: FlannelMode;
+  /** Undefined when nft is missing or failed. */
+  readonly nft: NftState | undefined;
+  readonly report: { [K in keyof PassReport]: PassReport[K][number][] };
+  /** Chains in nf_tables that are iptables' and have been seen to. */
+  readonly handled: Set<NftChain>;
+}
+
 /** Looks at the kernel's rules and puts ours right: masquerade, forward rules, then flanneld's leftovers, then refusals. */
 export class FirewallPass {
   readonly #commands: Commands;
@@ -59,44 +73,26 @@ export class FirewallPass {
     this.#commands = commands;
   }
 
-  /**
-   * One look. Nothing is written when all is as desired. What flanneld left is removed (`flannel: 'remove'`), told as
-   * a problem, or left alone. Never rejects: each part is tried, its error reported.
-   */
-  async run(desired: FirewallDesired, flannel: 'remove' | 'tell' | 'leave'): Promise<PassReport> {
-    const report: { [K in keyof PassReport]: PassReport[K][number][] } = {
-      masquerade: [],
-      forward: [],
-      removed: [],
-      problems: [],
-      errors: [],
-    };
-    const attempt = async <T>(work: () => Promise<T>): Promise<T | undefined> => {
-      try {
-        return await work();
-      } catch (error) {
-        report.errors.push(error as Error);
+  /** One look; nothing is written when all is as desired. Never rejects: each part is tried, its error reported. */
+  async run(desired: FirewallDesired, mode: FlannelMode): Promise<PassReport> {
+    const report: Look['report'] = { masquerade: [], forward: [], removed: [], problems: [], errors: [] };
+    const attempt = <T>(work: Promise<T>): Promise<T | undefined> =>
+      work.catch((error: Error) => {
+        report.errors.push(error);
         return undefined;
-      }
-    };
-    const nft = await attempt(() => this.#readNft(desired.masquerade.size > 0));
-    if (nft) await attempt(() => this.#masquerade(nft, desired, report.masquerade));
-    const iptables = new Set<NftChain>();
+      });
+    const nft = await attempt(this.#readNft(desired.masquerade.size > 0));
+    const look: Look = { desired, mode, nft, report, handled: new Set() };
+    await attempt(this.#masquerade(look));
     for (const family of FAMILIES) {
-      for (const backend of ['nft', 'legacy'] as const) {
-        await attempt(() => this.#forward(family, backend, nft, desired, report, iptables));
-      }
+      await attempt(this.#forward(look, family, 'nft'));
+      await attempt(this.#forward(look, family, 'legacy'));
     }
-    if (flannel === 'remove' && report.errors.length === 0)
-      await attempt(() => this.#flannel(nft, report.removed));
-    if (flannel === 'tell' && nft) {
-      for (const what of [...flannelTables(nft), ...flannelChains(nft)]) {
-        report.problems.push(
-          `${what} is there again: flanneld seems to run beside loden; stop it (systemctl disable --now flanneld)`,
-        );
-      }
+    if (mode === 'remove' && report.errors.length === 0) await attempt(this.#removeFlannel(look));
+    if (mode === 'tell' && nft) {
+      report.problems.push(...[...flannelTables(nft), ...flannelChains(nft)].map(besideProblem));
     }
-    if (nft) await attempt(() => this.#refusals(nft, desired, report.problems, iptables));
+    await attempt(this.#refusals(look));
     return report;
   }
 
@@ -116,7 +112,8 @@ export class FirewallPass {
     }
   }
 
-  async #masquerade(nft: NftState, desired: FirewallDesired, done: string[]): Promise<void> {
+  async #masquerade({ nft, desired, report }: Look): Promise<void> {
+    if (!nft) return;
     const wrong = FAMILIES.filter((family) => {
       const want = desired.masquerade.get(family);
       return nft.ours.get(family) !== (want && desiredTable(want));
@@ -125,20 +122,17 @@ export class FirewallPass {
     const input = wrong.map((family) => replaceTable(family, desired.masquerade.get(family))).join('');
     const tables = wrong.map((family) => `table ${tableFamily(family)} ${NFT_TABLE}`);
     await applyNft(this.#commands, input, `write nft ${tables.join(' and ')}`);
-    done.push(...tables);
+    report.masquerade.push(...tables);
   }
 
-  /** Our rules in one of the up to four FORWARD chains. `iptables` collects the nft chains that are iptables'. */
+  /** Our rules in one of the up to four FORWARD chains. */
   async #forward(
+    { nft, desired, mode, report, handled }: Look,
     family: Family,
     backend: Backend,
-    nft: NftState | undefined,
-    desired: FirewallDesired,
-    report: { forward: string[]; problems: string[] },
-    iptables: Set<NftChain>,
   ): Promise<void> {
     const net = desired.forward.get(family);
-    const chain = nft && forwardHooks(nft.chains, family).find((c) => isIptables(c, family));
+    const chain = nft?.chains.find((c) => isIptables(c, family));
     if (backend === 'nft' && nft && !chain) return;
     if (backend === 'legacy' && !(await legacyTables(this.#commands, family)).has('filter')) return;
     const tool = await this.#tool(family, backend);
@@ -148,16 +142,16 @@ export class FirewallPass {
       return;
     }
     const filter = parseSave(await save(this.#commands, tool, 'filter'), 'filter');
-    if (!filter || (backend === 'nft' && !nft && untouched(filter))) return;
-    if (chain) iptables.add(chain);
+    if (!filter) {
+      if (mode === 'cleanup') report.problems.push(unreadableProblem(tool.name));
+      return;
+    }
+    if (backend === 'nft' && !nft && untouched(filter)) return;
+    if (chain) handled.add(chain);
     const change = forwardChanges(filter, net);
     if (change) {
-      await restore(
-        this.#commands,
-        tool,
-        change,
-        `${net ? 'put' : 'remove'} loden's rules in filter FORWARD`,
-      );
+      const what = `${net ? 'put' : 'remove'} loden's rules in filter FORWARD`;
+      await restore(this.#commands, tool, change, what);
       report.forward.push(`${tool.name} FORWARD`);
     }
     const refusing = net && refusedBeforeOurs(filter, net);
@@ -171,11 +165,11 @@ export class FirewallPass {
     return find();
   }
 
-  async #flannel(nft: NftState | undefined, removed: string[]): Promise<void> {
+  async #removeFlannel({ nft, report }: Look): Promise<void> {
     const tables = nft ? flannelTables(nft) : [];
     if (tables.length > 0) {
       await removeFlannelTables(this.#commands, tables);
-      removed.push(...tables);
+      report.removed.push(...tables);
     }
     for (const family of FAMILIES) {
       const legacy = await legacyTables(this.#commands, family);
@@ -183,25 +177,20 @@ export class FirewallPass {
       for (const backend of ['nft', 'legacy'] as const) {
         const exists = backend === 'nft' ? inNft : (table: string) => legacy.has(table);
         const tool = ['nat', 'filter'].some(exists) ? await this.#tool(family, backend) : undefined;
-        if (tool) removed.push(...(await removeFlannelChains(this.#commands, tool, exists)));
+        if (tool) report.removed.push(...(await removeFlannelChains(this.#commands, tool, exists)));
       }
     }
   }
 
   /** Tell of nft chains that refuse forwarded packets and are not iptables'. */
-  async #refusals(
-    nft: NftState,
-    desired: FirewallDesired,
-    problems: string[],
-    iptables: ReadonlySet<NftChain>,
-  ): Promise<void> {
+  async #refusals({ nft, desired, report, handled }: Look): Promise<void> {
     for (const [family, net] of desired.forward) {
-      for (const chain of forwardHooks(nft.chains, family).filter((c) => !iptables.has(c))) {
+      for (const chain of forwardHooks(nft?.chains ?? [], family).filter((c) => !handled.has(c))) {
         const own = await othersRules(this.#commands, 'chain', chain.family, chain.table, chain.name);
         if (!refuses(chain, own)) continue;
         // The accept may stand in a chain that this one jumps to.
         const all = await othersRules(this.#commands, 'table', chain.family, chain.table);
-        if (!letsPass(all, net)) problems.push(nftProblem(chain, net));
+        if (!letsPass(all, net)) report.problems.push(nftProblem(chain, net));
       }
     }
   }
@@ -210,6 +199,14 @@ export class FirewallPass {
 /** Is this the chain that iptables-nft calls FORWARD in table filter? */
 const isIptables = (c: NftChain, family: Family): boolean =>
   c.family === tableFamily(family) && c.table === 'filter' && c.name === 'FORWARD';
+
+const besideProblem = (what: string): string =>
+  `${what} is there again: flanneld seems to run beside loden; stop it (systemctl disable --now flanneld)`;
+
+/** Told by a cleanup that cannot see whether rules of ours are left. */
+const unreadableProblem = (tool: string): string =>
+  `${tool} cannot read its table filter, for somebody wrote to it by nft: if rules with the comment "${FORWARD_COMMENT}" ` +
+  'are left in its chain FORWARD, delete them by hand';
 
 /** Told when legacy iptables has rules here and the program to read them is not installed. */
 const blindProblem = (family: Family): string =>

@@ -32,10 +32,10 @@ export async function findTools(commands: Commands): Promise<IptablesTool[]> {
   return tools;
 }
 
-/** `iptables-save v1.8.9 (nf_tables)`; before 1.8 there was only legacy, and no word about it. */
+/** `iptables v1.8.9 (nf_tables)`; before 1.8 there was only legacy, and no word about it. */
 async function backendOf(commands: Commands, name: string): Promise<Backend | undefined> {
   try {
-    const { status, stdout } = await commands.run([`${name}-save`, '-V']);
+    const { status, stdout } = await commands.run([name, '-V']);
     if (status !== 0) return undefined;
     return stdout.includes('nf_tables') ? 'nft' : 'legacy';
   } catch (error) {

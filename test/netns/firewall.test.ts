@@ -369,6 +369,9 @@ describe('forward rules', () => {
       problems: [expect.stringContaining('nft chain ip filter FORWARD')],
     });
     expect(await ruleset()).toBe(before);
+    const { removed, problems } = await Firewall.cleanup(commandsIn(host.path));
+    expect(removed).toEqual([]);
+    expect(problems).toEqual([expect.stringContaining('cannot read its table filter')]);
   });
 });
 
