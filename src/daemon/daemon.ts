@@ -100,7 +100,7 @@ export class Daemon {
 
   /** Feed the inputs until `signal` aborts. Resolves when the last convergence has ended. */
   async run(signal: AbortSignal): Promise<void> {
-    const { store, observer, identity } = this.#parts;
+    const { store, observer, identity, log } = this.#parts;
     const unlisten = observer.onChange(() => {
       this.#kernelSeen = true;
       this.kick();
@@ -116,6 +116,9 @@ export class Daemon {
       follow(store.network(signal), (text) => this.#network.take(text)),
       follow(store.status.follow(signal), () => {}),
       follow(store.watch(signal), (snapshot) => {
+        if (!this.#snapshot) {
+          log.info({ revision: String(snapshot.revision), leases: snapshot.leases.size }, 'leases seen');
+        }
         this.#snapshot = snapshot;
       }),
       follow(store.hold(this.#want, identity, signal), (state) => this.#takeLease(state)),
