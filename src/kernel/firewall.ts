@@ -53,7 +53,7 @@ export interface FirewallOptions {
   /** By default nf_tables' notifications in that namespace. */
   readonly monitor?: FirewallMonitor;
   readonly log: FirewallLog;
-  /** Milliseconds between looks at what notifies nobody, legacy iptables (--iptables-resync). */
+  /** Milliseconds between looks at what notifies nobody, legacy iptables; 10 s. */
   readonly resyncMs?: number;
   /** Called after each look that changed the status. */
   readonly onChange?: (status: FirewallStatus) => void;
