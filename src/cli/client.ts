@@ -59,6 +59,18 @@ function refusal(value: unknown): string | undefined {
   return typeof message === 'string' ? message.slice(0, 500) : undefined;
 }
 
+/** The whole text of an answer of at most `largest` bytes. */
+async function read(answer: AsyncIterable<Buffer>, largest: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of answer) {
+    size += chunk.length;
+    if (size > largest) throw new RangeError(`the answer is larger than ${largest} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
 function request(
   socketPath: string,
   path: string,
@@ -72,17 +84,11 @@ function request(
       );
     };
     const req = http.get({ socketPath, path, timeout, agent: false, headers: { host: 'loden' } }, (res) => {
-      const chunks: Buffer[] = [];
-      let size = 0;
-      res.on('data', (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > largest) req.destroy(new Error(`the answer is larger than ${largest} bytes`));
-        else chunks.push(chunk);
+      const done = (body: string): void => resolve({ status: res.statusCode ?? 0, body });
+      read(res, largest).then(done, (e: Error) => {
+        req.destroy();
+        failed(e.message, e);
       });
-      res.on('end', () =>
-        resolve({ status: res.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
-      );
-      res.on('error', (e) => failed(e.message, e));
     });
     req.on('timeout', () => req.destroy(new Error(`no answer within ${timeout} ms`)));
     req.on('error', (e: NodeJS.ErrnoException) => {
