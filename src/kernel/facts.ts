@@ -72,7 +72,7 @@ const NAMED = 20;
  * have an address of every family. Throws ConfigError that says what each attempt found and what there is.
  */
 export function chooseUplink(wish: UplinkWish, families: readonly Family[], seen: Surroundings): UplinkFacts {
-  const routes = [...seen.routes];
+  const routes = [...seen.routes].filter((r) => r.protocol !== ROUTE_PROTOCOL);
   const links = candidates(seen);
   const problems: Problem[] = [];
   for (const { path, look } of attempts(wish, families, links, routes, seen.reach)) {
@@ -228,7 +228,7 @@ function factsOf(
     ...link.addrs.map((p) => formatPrefix(p)),
     ...[...localAddrs.values(), ...publicAddrs.values(), ...gateways].map((a) => formatAddr(a)),
     ...routes
-      .filter((r) => r.protocol !== ROUTE_PROTOCOL && (!r.via || r.dst.len === 0))
+      .filter((r) => !r.via || r.dst.len === 0)
       .map((r) => `${formatPrefix(r.dst)} ${r.dev} ${r.via ? formatAddr(r.via) : '-'} ${priority(r)}`)
       .sort(),
   ];
