@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { KernelError, NativeError } from '../errors.ts';
 import { addon, type NativeNetlink } from '../native/addon.ts';
 import { Encoder } from './encoder.ts';
@@ -13,6 +13,8 @@ const EXCHANGE_TIMEOUT = 30_000;
 const RECEIVE_BUFFER = 1024 * 1024;
 /** A dump that was interrupted or overrun this often is given up: somebody changes the table without pause. */
 const DUMP_TRIES = 10;
+/** Milliseconds; the second retry waits this long, the third twice as long, and so on. */
+const RETRY_STEP = 10;
 /** Milliseconds of decoding before the event loop gets a turn. */
 const SLICE = 4;
 
@@ -95,7 +97,11 @@ export class NetlinkSocket {
   ): Promise<T[]> {
     let disturbed: 'EINTR' | 'ENOBUFS' = 'EINTR';
     for (let attempt = 1; attempt <= DUMP_TRIES; attempt++) {
-      if (attempt > 1) this.counters.retries++;
+      if (attempt > 1) {
+        this.counters.retries++;
+        // Whoever disturbs is given time to finish, longer each time.
+        await sleep(RETRY_STEP * (attempt - 2));
+      }
       this.counters.reads++;
       const { bytes, lastSeq } = this.#encoder.one(request as Request, false);
       const { data, overrun } = await this.#exchange(bytes, lastSeq);

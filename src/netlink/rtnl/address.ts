@@ -53,4 +53,5 @@ export const addressShape: Shape<IfAddr, AddressAttributes> = {
   header: ifaddrmsg,
   attributes: IFA,
 };
+/** A dump filtered by `ifa_index` may lack entries without NLM_F_DUMP_INTR when others are removed meanwhile; a whole one says so. */
 export const address = verbs(addressShape, { new: RTM_NEWADDR, del: RTM_DELADDR, get: RTM_GETADDR });

@@ -102,7 +102,7 @@ const IFLA_INET6 = attributes({
   IFLA_INET6_ADDR_GEN_MODE: [8, u8],
 });
 
-/** IFLA_AF_SPEC of AF_UNSPEC messages: types are address families. */
+/** IFLA_AF_SPEC of AF_UNSPEC messages: types are address families. Only for links that exist: refused at creation. */
 const afSpec = attributes({ AF_INET6: [10, IFLA_INET6] });
 
 /** What a link can be told at birth; also what a veth's other end can. */

@@ -52,6 +52,7 @@ export type NeighAttributes = ValuesOf<typeof NDA>;
 export const neighShape: Shape<Ndm, NeighAttributes> = { name: 'neighbour', header: ndmsg, attributes: NDA };
 /**
  * Dumps are filtered by NDA_IFINDEX; for AF_BRIDGE by `ndm_ifindex`. An FDB entry that is put where the same MAC has
- * another destination gets its destination replaced.
+ * another destination gets its destination replaced. A dump of the FDB may lack an entry when others are removed
+ * meanwhile, and the kernel does not say so (no NLM_F_DUMP_INTR): what seems missing may be there.
  */
 export const neigh = verbs(neighShape, { new: RTM_NEWNEIGH, del: RTM_DELNEIGH, get: RTM_GETNEIGH });
