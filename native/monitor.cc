@@ -222,8 +222,9 @@ void Deliver(Napi::Env env, Napi::Function on_hints, Monitor* monitor, Batch* ra
     value.Set("family", Napi::Number::New(env, hint.family));
     hints.Set(static_cast<uint32_t>(i), value);
   }
-  // An exception in it is an uncaught one, as in any event callback.
   on_hints.Call({hints, Napi::Boolean::New(env, batch->overrun)});
+  // An exception in it is an uncaught one, as in any event callback; Node would only warn of it.
+  if (env.IsExceptionPending()) napi_fatal_exception(env, env.GetAndClearPendingException().Value());
 }
 
 bool ReadGroups(const Napi::CallbackInfo& info, std::vector<uint32_t>* groups) {
