@@ -24,6 +24,7 @@ export const newLife = (node: NodeId, instance: string): Life => ({
   seeRevision: 0n,
   challenge: undefined,
   yieldedTo: undefined,
+  askAt: 0,
   said: undefined,
   waitingFor: 'waiting for etcd and the network config',
 });
@@ -44,7 +45,7 @@ export const newLife = (node: NodeId, instance: string): Life => ({
  * | 6 | the view is older than our last write | wait: creating a key counts only when everything up to it was seen |
  * | 7 | the key is missing | lost: seek, the same subnet first |
  * | 8 | the key was written: unreadable, or without a node id but with our PublicIP (flannel) | take its revision and etcd lease over; rewritten by row 14 |
- * | 9 | …by another instance under our node id, with our PublicIP | yield: do nothing while it does that |
+ * | 9 | …by another instance under our node id, with our PublicIP | yield: leave it to that while it lives (row 18) |
  * | 10 | …by another instance under our node id, with another PublicIP | we were cloned: new node id, seek |
  * | 11 | …by anybody else | it is another node's: seek, another subnet; `moved` at error level |
  * | 12 | fenced, or found and not renewed yet | keep it alive |
@@ -54,7 +55,7 @@ export const newLife = (node: NodeId, instance: string): Life => ({
  * | 16 | another key of ours is left | delete it (never a reservation) |
  * | 17 | else | **held** |
  * | | **without** | |
- * | 18 | one with our node id, of another instance, with another PublicIP | challenge it: answered: we are the copy: new node id; not: take it over |
+ * | 18 | one with our node id, of another instance, with another PublicIP or yielded to | challenge it; not answered: take it over; answered: with another PublicIP we are the copy: new node id; else ask again later |
  * | 19 | one of ours ({@link findOwn}) that fits / does not fit | own it, row 12 / delete it |
  * | 20 | none | create one ({@link allocate}); `conflict`: again after the view shows the other |
  *
@@ -135,7 +136,7 @@ export function leaseState(life: Life, now: number): LeaseState {
 /** The next time at which something is due by the clock alone. */
 function wakeAt(life: Life, now: number): number | undefined {
   const { own, challenge } = life;
-  const times: (number | undefined)[] = [life.retryAt];
+  const times: (number | undefined)[] = [life.retryAt, life.askAt];
   if (own) times.push(own.renewAt, own.fenced ? undefined : own.expiresAt, own.calmUntil, own.seenBy);
   if (challenge) times.push(challenge.sentAt + CHALLENGE_WAIT, challenge.sentAt + CHALLENGE_SURE);
   const due = times.filter((t): t is number => t !== undefined && t > now);

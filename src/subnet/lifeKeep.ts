@@ -30,12 +30,9 @@ export function keep(turn: Turn, before: Own, want: LeaseRequest, view: PrefixVi
   const others = [...view.leases.values()].filter((l) => l.node === life.node && l.key !== own.lease.key);
   const isOurs = (l: Lease) =>
     l.instance === life.instance || sharesEndpoint(l.endpoints, want.attrs.endpoints);
-  const cloned = checkClones(
-    turn,
-    own,
-    view,
-    others.filter((l) => !isOurs(l)),
-  );
+  // A stranger's lease that does not fit the config is nobody's any more, or will be given up.
+  const strangers = others.filter((l) => !isOurs(l) && isCompatible(l.subnets, want.network));
+  const cloned = checkClones(turn, own, view, strangers);
   if (cloned) return cloned;
 
   const attrs = turn.attrs(want.attrs);
@@ -79,13 +76,16 @@ function compare(turn: Turn, own: Own, want: LeaseRequest, view: PrefixView): Op
   if (now?.modRevision === modRevision) return undefined;
   if (!now) turn.lose('its key is gone from etcd (expired or deleted)', 'info');
   else if (now.node === life.node) {
-    if (now.instance === life.instance) life.own = turn.moveTo(own, now);
+    // One with the instance it had when we found it was put there by hand: a living daemon writes its own.
+    if (now.instance === life.instance || now.instance === own.lease.instance)
+      life.own = turn.moveTo(own, now);
     else if (now.modRevision < modRevision) turn.lose(BACK_IN_TIME, 'info');
     else if (sharesEndpoint(now.endpoints, want.attrs.endpoints)) {
       const message = 'another daemon with this host’s node id and address writes our lease';
       turn.say('error', 'conflict', `${message}: leaving it to that daemon`, now);
       turn.lose(message, 'info');
       life.yieldedTo = now.instance;
+      life.askAt = 0;
     } else {
       turn.lose(`${whose(now)} writes it under our node id`, 'error');
       return renewIdentity(
@@ -150,9 +150,7 @@ function checkClones(turn: Turn, own: Own, view: PrefixView, strangers: readonly
     turn.say('error', 'cloned', `${message}; telling it so`, own.lease);
     return { op: 'answer', node: life.node, modRevision: asked.modRevision };
   }
-  const elder = strangers.find(
-    (l) => l.etcdLease !== 'reservation' && l.createRevision < own.lease.createRevision,
-  );
+  const elder = strangers.find((l) => l.createRevision < own.lease.createRevision);
   return elder && renewIdentity(turn, `${whose(elder)} has our node id, and its lease for longer`);
 }
 

@@ -10,6 +10,8 @@ import type { PrefixView } from './view.ts';
 export const CHALLENGE_WAIT = 5_000;
 /** Milliseconds after which a challenge that is gone may have run out by itself ({@link CHALLENGE_TTL}). */
 export const CHALLENGE_SURE = 12_000;
+/** Milliseconds until a daemon with our node id and address is asked again whether it lives. */
+const ASK_AGAIN = 60_000;
 /** Seconds: the TTL of a challenge. */
 export const CHALLENGE_TTL = 15;
 
@@ -20,11 +22,9 @@ export function seek(turn: Turn, want: LeaseRequest, view: PrefixView): Op | und
   const self = { node: life.node, endpoints: want.attrs.endpoints, previous };
   const found = findOwn(view.leases.values(), self, want.network);
   if (found?.node === life.node && found.instance !== life.instance) {
-    if (found.instance !== undefined && found.instance === life.yieldedTo) {
-      life.waitingFor = 'another daemon with this host’s node id and address holds the lease';
-      return undefined;
-    }
-    if (!sharesEndpoint(found.endpoints, want.attrs.endpoints)) return challenge(turn, found, want, view);
+    const isElsewhere = !sharesEndpoint(found.endpoints, want.attrs.endpoints);
+    const isRival = found.instance !== undefined && found.instance === life.yieldedTo;
+    if (isElsewhere || isRival) return challenge(turn, found, want, view, isElsewhere);
   }
   life.challenge = undefined;
   life.yieldedTo = undefined;
@@ -56,11 +56,19 @@ function create(turn: Turn, want: LeaseRequest, view: PrefixView): Op | undefine
   return { op: 'create', subnets: choice.subnets, attrs: turn.attrs(want.attrs), ttl: want.ttl };
 }
 
-/** Row 18: is the lease with our node id that of a living host, whose state directory ours is a copy of? */
-function challenge(turn: Turn, found: Lease, want: LeaseRequest, view: PrefixView): Op | undefined {
+/**
+ * Row 18: does the daemon live that wrote our node id into this lease? If it does and is elsewhere, our state
+ * directory is a copy of its; if it does and has our address, the lease is left to it, and it is asked again later.
+ */
+function challenge(
+  turn: Turn,
+  found: Lease,
+  want: LeaseRequest,
+  view: PrefixView,
+  isElsewhere: boolean,
+): Op | undefined {
   const { life } = turn;
   const asked = view.challenges.get(life.node);
-  life.waitingFor = `asking ${whose(found)} whether it lives: it has our node id`;
   if (life.challenge) {
     const { modRevision, sentAt } = life.challenge;
     if (view.revision < modRevision) return undefined;
@@ -75,10 +83,14 @@ function challenge(turn: Turn, found: Lease, want: LeaseRequest, view: PrefixVie
       };
     }
     life.challenge = undefined;
-    if (turn.now < sentAt + CHALLENGE_SURE)
-      return renewIdentity(turn, `${whose(found)} answers to our node id`);
+    if (turn.now < sentAt + CHALLENGE_SURE) {
+      if (isElsewhere) return renewIdentity(turn, `${whose(found)} answers to our node id`);
+      life.askAt = turn.now + ASK_AGAIN;
+      life.waitingFor = 'another daemon with this host’s node id and address holds the lease';
+    }
   }
-  // Another daemon asks, or we did and do not know since when: it goes by itself in at most 15 s.
-  if (asked) return undefined;
+  // Somebody else asks, or we did and do not know since when: that goes by itself in at most 15 s.
+  if (asked || turn.now < life.askAt) return undefined;
+  life.waitingFor = `asking ${whose(found)} whether it lives: it has our node id`;
   return { op: 'challenge', node: life.node, endpoints: want.attrs.endpoints };
 }

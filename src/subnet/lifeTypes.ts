@@ -128,6 +128,8 @@ export interface Life {
   readonly challenge: Challenge | undefined;
   /** The instance with our node id and our address that writes our key: we do not fight it. */
   readonly yieldedTo: string | undefined;
+  /** When to ask it (again) whether it lives. */
+  readonly askAt: number;
   /** The last conflict or exhaustion reported: the same is not said twice in a row. */
   readonly said: string | undefined;
   /** What we wait for while there is no lease. */
