@@ -103,10 +103,10 @@ export class NetlinkSocket {
         await sleep(RETRY_STEP * (attempt - 2));
       }
       this.counters.reads++;
-      const { bytes, lastSeq } = this.#encoder.one(request as Request, false);
+      const { bytes, lastSeq } = this.#encoder.one(request, false);
       const { data, overrun } = await this.#exchange(bytes, lastSeq);
       const s = source(data);
-      const dump = readDump(request as Request, s);
+      const dump = readDump(request, s);
       if (dump.failure && dump.failure.code !== 'EINTR') throw this.#refused('dump', request, dump.failure);
       if (overrun || !dump.complete) {
         disturbed = 'ENOBUFS';
@@ -144,7 +144,7 @@ export class NetlinkSocket {
   async get<H, A>(request: Request<H, A>): Promise<Message<H, A> | undefined> {
     for (let attempt = 1; ; attempt++) {
       this.counters.reads++;
-      const { bytes, lastSeq } = this.#encoder.one(request as Request, true);
+      const { bytes, lastSeq } = this.#encoder.one(request, true);
       const { data, overrun } = await this.#exchange(bytes, lastSeq);
       const s = source(data);
       let reply: Message<H, A> | undefined;
@@ -153,7 +153,7 @@ export class NetlinkSocket {
           reply = readMessage(request.shape, s, raw);
           continue;
         }
-        const failure = readStatus(s, raw, request as Request);
+        const failure = readStatus(s, raw, request);
         if (failure === undefined) continue;
         if (['ENODEV', 'ENOENT', 'ESRCH', 'EADDRNOTAVAIL'].includes(failure.code)) return undefined;
         throw this.#refused('get', request, failure);

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { addon } from '../../src/native/addon.ts';
 import { Encoder } from '../../src/netlink/encoder.ts';
-import type { Request } from '../../src/netlink/message.ts';
 import * as rtnl from '../../src/netlink/rtnl.ts';
 import { Netns } from '../support/netns.ts';
 import { thisProcess } from '../support/owner.ts';
@@ -110,7 +109,7 @@ test('workers end in the middle of exchanges, by themselves and by force', async
 });
 
 describe('exchange', () => {
-  const chunk = () => new Encoder(7).one(rtnl.link.dump({}) as Request, false);
+  const chunk = () => new Encoder(7).one(rtnl.link.dump({}), false);
   /** The same, as a control message, which is never answered. */
   const mute = () => {
     const bytes = chunk().bytes.slice();
@@ -123,7 +122,7 @@ describe('exchange', () => {
     try {
       const replies = await Promise.all(
         [11, 12, 13].map((seq) => {
-          const { bytes } = new Encoder(seq).one(rtnl.link.dump({}) as Request, false);
+          const { bytes } = new Encoder(seq).one(rtnl.link.dump({}), false);
           return nl.exchange(bytes, seq, 5000);
         }),
       );

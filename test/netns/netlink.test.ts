@@ -32,8 +32,8 @@ afterAll(async () => {
 });
 
 /** All of it must be carried out. */
-async function done(...requests: unknown[]): Promise<void> {
-  const outcomes = await nl.transact(requests as Request[]);
+async function done(...requests: Request[]): Promise<void> {
+  const outcomes = await nl.transact(requests);
   expect(outcomes).toEqual(requests.map(() => undefined));
 }
 

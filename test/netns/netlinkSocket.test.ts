@@ -33,12 +33,12 @@ function* peers(dev: number, count: number): Generator<Request> {
   const own = { ndm_ifindex: dev, ndm_state: rtnl.NUD_PERMANENT };
   for (let n = 0; n < count; n++) {
     const attributes = { NDA_DST: addrFromBytes([10, ...bytesOf(n), 0]), NDA_LLADDR: macOf(n) };
-    yield rtnl.neigh.put({ ...own, ndm_family: rtnl.AF_INET }, attributes) as Request;
+    yield rtnl.neigh.put({ ...own, ndm_family: rtnl.AF_INET }, attributes);
   }
   for (let n = 0; n < count; n++) {
     const attributes = { NDA_DST: v4(192, 168, n), NDA_LLADDR: macOf(n) };
     const header = { ...own, ndm_family: rtnl.AF_BRIDGE, ndm_flags: rtnl.NTF_SELF };
-    yield rtnl.neigh.put(header, attributes) as Request;
+    yield rtnl.neigh.put(header, attributes);
   }
   for (let n = 0; n < count; n++) {
     const subnet = addrFromBytes([10, ...bytesOf(n), 0]);
@@ -52,7 +52,7 @@ function* peers(dev: number, count: number): Generator<Request> {
         rtm_flags: rtnl.RTNH_F_ONLINK,
       },
       { RTA_DST: subnet, RTA_GATEWAY: subnet, RTA_OIF: dev },
-    ) as Request;
+    );
   }
 }
 
@@ -92,10 +92,7 @@ test('5,000 peers, 15,000 messages: all are there, and go again', async () => {
 });
 
 test('exchanges of several callers do not mix', async () => {
-  const wrong = Array.from(
-    { length: 200 },
-    (_, n) => rtnl.link.remove({ ifi_index: 10_000 + n }, {}) as Request,
-  );
+  const wrong = Array.from({ length: 200 }, (_, n) => rtnl.link.remove({ ifi_index: 10_000 + n }, {}));
   const [links, refused, lo, more] = await Promise.all([
     nl.dump(rtnl.link.dump({})),
     nl.transact(wrong),
@@ -126,7 +123,7 @@ describe('refusals', () => {
       rtnl.link.create(
         {},
         { IFLA_IFNAME: 'bad', IFLA_LINKINFO: { kind: 'vxlan', vxlan: { IFLA_VXLAN_ID: 1 << 24 } } },
-      ) as Request,
+      ),
       rtnl.route.create(
         {
           rtm_family: rtnl.AF_INET,
@@ -135,8 +132,8 @@ describe('refusals', () => {
           rtm_type: rtnl.RTN_UNICAST,
         },
         { RTA_DST: addr('10.0.0.1'), RTA_OIF: 1 },
-      ) as Request,
-      rtnl.neigh.put({ ndm_family: rtnl.AF_INET, ndm_ifindex: 1 }, {}) as Request,
+      ),
+      rtnl.neigh.put({ ndm_family: rtnl.AF_INET, ndm_ifindex: 1 }, {}),
     ]);
     expect(outcomes).toEqual([
       expect.objectContaining({ code: 'ERANGE', extack: expect.stringMatching(/VXLAN ID.*IFLA_LINKINFO/) }),
@@ -160,10 +157,7 @@ describe('refusals', () => {
 test('an overrun is a value; the next exchange is whole again', async () => {
   // The smallest receive buffer there is cannot hold 64 refusals.
   using tight = netlinkIn(netns, { rcvbuf: 1 });
-  const wrong = Array.from(
-    { length: 64 },
-    (_, n) => rtnl.link.remove({ ifi_index: 20_000 + n }, {}) as Request,
-  );
+  const wrong = Array.from({ length: 64 }, (_, n) => rtnl.link.remove({ ifi_index: 20_000 + n }, {}));
   const outcomes = await tight.transact(wrong);
   expect(outcomes.length).toBe(64);
   expect(new Set(outcomes.map((o) => o?.outcome))).toEqual(new Set(['refused', 'unknown']));
@@ -180,7 +174,7 @@ test('a dump that changes interrupted is done again, and is whole', async () => 
     rtnl.address[verb](
       { ifa_family: rtnl.AF_INET, ifa_prefixlen: 32, ifa_index: dev },
       { IFA_LOCAL: v4(10, 99, n), IFA_ADDRESS: v4(10, 99, n) },
-    ) as Request;
+    );
   await nl.transact(Array.from({ length: 1500 }, (_, n) => address('put', n)));
   let churning = true;
   const churn = (async () => {
@@ -256,9 +250,8 @@ describe('monitors', () => {
       ndm_flags: rtnl.NTF_SELF,
     };
     await nl.transact(
-      Array.from(
-        { length: 1000 },
-        (_, n) => rtnl.neigh.put(header, { NDA_LLADDR: macOf(n), NDA_DST: v4(192, 168, n) }) as Request,
+      Array.from({ length: 1000 }, (_, n) =>
+        rtnl.neigh.put(header, { NDA_LLADDR: macOf(n), NDA_DST: v4(192, 168, n) }),
       ),
     );
     await until('the burst to be told', () => fdb.batches.length > 0);

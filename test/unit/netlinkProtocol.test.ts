@@ -17,7 +17,7 @@ const neighbour = (n: number): Request =>
   rtnl.neigh.put(
     { ndm_family: rtnl.AF_INET, ndm_ifindex: 3, ndm_state: rtnl.NUD_PERMANENT },
     { NDA_DST: addr(`10.0.${n >> 8}.${n & 255}`), NDA_LLADDR: mac('02:00:00:00:00:01') },
-  ) as Request;
+  );
 
 const many = (count: number): Request[] => Array.from({ length: count }, (_, n) => neighbour(n));
 
@@ -52,7 +52,7 @@ describe('requests', () => {
         RTA_METRICS: { RTAX_MTU: 1400 },
       },
     );
-    const { bytes } = new Encoder(9).one(route as Request, true);
+    const { bytes } = new Encoder(9).one(route, true);
     expect(hex(bytes)).toBe(
       [
         '40000000 1800 0506 09000000 00000000', // length 64, RTM_NEWROUTE, REQUEST|ACK|CREATE|EXCL, 9
@@ -93,7 +93,7 @@ describe('requests', () => {
 
   test('of any size stay below the send buffer', () => {
     const big = rtnl.route.create({ rtm_family: rtnl.AF_INET }, { RTA_ENCAP: new Uint8Array(60_000) });
-    const found = chunks(Array.from({ length: 6 }, () => big as Request));
+    const found = chunks(Array.from({ length: 6 }, () => big));
     expect(found.map((c) => c.requests.length)).toEqual([2, 2, 2]);
   });
 
@@ -184,7 +184,7 @@ describe('extended acknowledgements', () => {
 });
 
 describe('dumps', () => {
-  const request = rtnl.neigh.dump({ ndm_family: rtnl.AF_INET }) as Request;
+  const request = rtnl.neigh.dump({ ndm_family: rtnl.AF_INET });
   const entry = (n: number, flags = NLM_F_MULTI) =>
     objectReply(rtnl.neighShape, 1, {
       type: rtnl.RTM_NEWNEIGH,

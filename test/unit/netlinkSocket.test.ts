@@ -27,7 +27,7 @@ function socket(answer: (bytes: Uint8Array, lastSeq: number, call: number) => Re
   return new NetlinkSocket(native);
 }
 
-const put = (): Request => rtnl.neigh.put({ ndm_ifindex: 1 }, {}) as Request;
+const put = (): Request => rtnl.neigh.put({ ndm_ifindex: 1 }, {});
 const entry = (seq: number, ifindex: number, flags = NLM_F_MULTI) =>
   objectReply(rtnl.neighShape, seq, {
     type: rtnl.RTM_NEWNEIGH,
