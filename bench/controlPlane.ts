@@ -50,7 +50,7 @@ function parseOptions(argv: string[]): Options | 'help' {
 }
 
 /** What is measured on two fresh hosts, one of them under observation. */
-type Round = Measured & { readonly stallMs: number };
+type Round = Measured & { readonly stallMs: number; readonly stallCpuMs: number };
 
 /** A daemon in a network of thousands: what it costs and how long it takes, over several rounds on fresh hosts. */
 export async function controlPlane(argv: string[]): Promise<void> {
@@ -72,7 +72,7 @@ export async function controlPlane(argv: string[]): Promise<void> {
     for (let round = 1; round <= options.rounds; round++) {
       process.stderr.write(`${count} peers, round ${round} of ${options.rounds}\n`);
       const measured = await measureRound(cluster, { count, churn: options.churn, idle: options.idle });
-      rounds.push({ ...measured, stallMs: await longestStall(cluster, count) });
+      rounds.push({ ...measured, ...(await longestStall(cluster, count)) });
     }
     results.push({ peers: count, rounds, summary: summarize(rounds) });
   }
@@ -91,7 +91,8 @@ const ROWS: readonly (readonly [name: keyof Round, about: string, digits: number
   ['netlinkMessages', 'netlink messages sent until ready', 0],
   ['etcdRequests', 'etcd requests until ready, as the daemon counts', 0],
   ['etcdSaw', 'etcd requests until ready, as etcd counts', 0],
-  ['stallMs', 'longest the event loop stood still, ms', 1],
+  ['stallMs', 'longest the event loop was busy or kept waiting, ms', 1],
+  ['stallCpuMs', 'most CPU it used in one go, ms', 1, 10],
   ['peerAddedMs', 'one peer more: put to its route, ms', 1],
   ['peerRemovedMs', 'one peer less: delete to its route gone, ms', 1],
   ['peakAtReady', 'peak RSS until ready, MB', 0, 120],

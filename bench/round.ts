@@ -134,9 +134,13 @@ async function firstSnapshot(host: Host): Promise<number> {
 
 /**
  * A daemon's start with its event loop under observation, which costs it something and so is a round of its own.
- * Returns the longest time the loop was not served from the first snapshot on, in milliseconds.
+ * Returns the longest time the loop was not served from the first snapshot on, and the most CPU time it used in one
+ * go, in milliseconds: the difference is what others did on the machine.
  */
-export async function longestStall(cluster: Cluster, count: number): Promise<number> {
+export async function longestStall(
+  cluster: Cluster,
+  count: number,
+): Promise<{ stallMs: number; stallCpuMs: number }> {
   await using host = await cluster.addHost();
   const file = join(host.dir, 'stalls.json');
   const probe = fileURLToPath(new URL('loopProbe.mjs', import.meta.url));
@@ -145,8 +149,12 @@ export async function longestStall(cluster: Cluster, count: number): Promise<num
   await sleep(2_000);
   const since = await firstSnapshot(host);
   await releaseLease(cluster, host);
-  const stalls = JSON.parse(readFileSync(file, 'utf8')) as { at: number; ms: number }[];
-  return Math.max(0, ...stalls.filter((stall) => stall.at + stall.ms >= since).map((stall) => stall.ms));
+  const all = JSON.parse(readFileSync(file, 'utf8')) as { at: number; ms: number; cpuMs: number }[];
+  const stalls = all.filter((stall) => stall.at + stall.ms >= since);
+  return {
+    stallMs: Math.max(0, ...stalls.map((stall) => stall.ms)),
+    stallCpuMs: Math.max(0, ...stalls.map((stall) => stall.cpuMs)),
+  };
 }
 
 /** The kernel's own lists must hold every peer: a figure for half the work is none. */
