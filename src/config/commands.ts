@@ -16,7 +16,6 @@ export interface LeasesOptions {
 export interface CleanupOptions {
   readonly runDir: string;
   readonly stateDir: string;
-  readonly subnetFile: string;
   readonly json: boolean;
 }
 
@@ -36,7 +35,6 @@ export function cleanupOptions(flags: Flags, env: Env): CleanupOptions {
   return {
     runDir: values['run-dir'],
     stateDir: values['state-dir'],
-    subnetFile: values['subnet-file'],
     json: values.json,
   };
 }

@@ -156,9 +156,6 @@ export const OPTIONS = {
     path,
     DEFAULTS.subnetFile,
     'Where subnet, MTU and masquerading are written for others.',
-    {
-      commands: ['run', 'cleanup'],
-    },
   ),
   'run-dir': one('Files', path, DEFAULTS.runDir, "Directory of the daemon's socket.", EVERYWHERE),
   'state-dir': one('Files', path, DEFAULTS.stateDir, 'Directory of what must outlive a reboot.', {

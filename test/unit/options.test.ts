@@ -330,7 +330,6 @@ describe('other commands', () => {
     expect(cleanupOptions(new Map(), env)).toEqual({
       runDir: '/r',
       stateDir: '/var/lib/loden',
-      subnetFile: '/run/flannel/subnet.env',
       json: true,
     });
   });
