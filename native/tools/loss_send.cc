@@ -58,7 +58,7 @@ int Send(const SendOptions& options) {
     } else {
       errors[error]++;
     }
-    number++;
+    if (number++ == 0) fprintf(stderr, "lossmeter: sending\n");
   }
   const int64_t end = NowNs();
   for (int i = 0; i < kEnds; i++) {

@@ -70,6 +70,7 @@ export async function measureLoss(
     ],
     log('send'),
   );
+  await sender.saying(/sending/);
   await options.during();
   // Told to stop, it tells the receiver how many there were.
   const sent = await result(sender, 'SIGTERM');
