@@ -1,3 +1,4 @@
+import { overlaps } from '../net/prefix.ts';
 import { allocate, findOwn, isCompatible } from './allocate.ts';
 import { describeSubnets } from './key.ts';
 import { keep, keepAlive, renewIdentity } from './lifeKeep.ts';
@@ -44,6 +45,7 @@ export function seek(turn: Turn, want: LeaseRequest, view: PrefixView): Op | und
 /** Row 20. */
 function create(turn: Turn, want: LeaseRequest, view: PrefixView): Op | undefined {
   const { life } = turn;
+  blame(turn, view);
   const taken = [...view.leases.values()].flatMap((l) => l.subnets);
   for (const u of view.unreadable.values()) taken.push(...u.occupies);
   const choice = allocate(want.network, taken, life.last?.subnets ?? want.previous, turn.random);
@@ -54,6 +56,18 @@ function create(turn: Turn, want: LeaseRequest, view: PrefixView): Op | undefine
   }
   life.waitingFor = `acquiring ${describeSubnets(choice.subnets)}`;
   return { op: 'create', subnets: choice.subnets, attrs: turn.attrs(want.attrs), ttl: want.ttl };
+}
+
+/** However the last lease was lost: when somebody else has its subnet now, that is what an operator must read. */
+function blame({ life }: Turn, view: PrefixView): void {
+  const { last, lost } = life;
+  if (!last || lost?.level === 'error') return;
+  for (const lease of view.leases.values()) {
+    if (!lease.subnets.some((s) => last.subnets.some((l) => overlaps(s, l)))) continue;
+    const why = lost?.why ?? `the lease of ${describeSubnets(last.subnets)} is lost`;
+    life.lost = { why: `${why}; ${whose(lease)} has ${describeSubnets(lease.subnets)} now`, level: 'error' };
+    return;
+  }
 }
 
 /**
