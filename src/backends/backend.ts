@@ -45,14 +45,20 @@ export interface Advertisement {
   readonly data: ReadonlyMap<Family, BackendData>;
 }
 
+/**
+ * A checked Backend object, or all that is wrong with it. Keys that mean nothing here are told, not refused: the config is
+ * shared with flannel nodes, which ignore them, and with newer versions.
+ */
+export type ParsedOptions<C> =
+  | { readonly config: C; readonly unknown: readonly string[] }
+  | { readonly problems: readonly Problem[] };
+
 /** A way of getting packets to peers. All of it is pure. */
 export interface Backend<C = unknown> {
   /** The `Type` in the network config, lower case. */
   readonly type: BackendType;
-  /** Check the Backend object (keys in any case). Unknown keys are problems too. */
-  parse(
-    options: Readonly<Record<string, unknown>>,
-  ): { readonly config: C } | { readonly problems: readonly Problem[] };
+  /** Check the Backend object (keys in any case). */
+  parse(options: Readonly<Record<string, unknown>>): ParsedOptions<C>;
   /** Reasons why this backend cannot run on this host with this config; empty when it can. */
   check(config: C, families: readonly Family[], host: HostFacts): readonly Problem[];
   /** MTU for pods, bytes: the minimum over the families. */

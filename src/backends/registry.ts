@@ -19,6 +19,8 @@ export interface ChosenBackend {
   readonly backend: Backend;
   /** Of the backend's own shape: pass it back to its functions. */
   readonly config: unknown;
+  /** Keys of the Backend object that mean nothing to it. */
+  readonly unknown: readonly string[];
 }
 
 /** The backend of that type (lower case) with its options checked, or all that is wrong with them. */
@@ -35,7 +37,7 @@ export function findBackend(
     return { problems: [{ path: 'Backend.Type', expected, got }] };
   }
   const parsed = backend.parse(options);
-  return 'config' in parsed ? { backend, config: parsed.config } : parsed;
+  return 'config' in parsed ? { backend, ...parsed } : parsed;
 }
 
 /** As {@link findBackend} for a whole network config; throws ConfigError with all problems. */

@@ -15,7 +15,7 @@ const WHAT = 'the network config cannot be used';
 
 /**
  * The network config as it stands in etcd, checked and with defaults filled in; the options of its Backend are checked
- * too. Keys may have any case. Keys at the top that this version does not know are reported, not refused: the config is
+ * too. Keys may have any case. Keys that this version does not know are reported, not refused: the config is
  * shared with other versions. Throws ConfigError with everything that is wrong.
  */
 export function parseNetworkConfig(text: string): NetworkConfig {
@@ -29,7 +29,7 @@ export function parseNetworkConfig(text: string): NetworkConfig {
   }
   const enableNFTables = f.boolean('EnableNFTables', false);
   const backend = readBackend(f);
-  const unknownKeys = f.rest();
+  const unknownKeys = [...f.rest(), ...backend.unknown.map((key) => `Backend.${key}`)];
   const problems = [...f.problems, ...backend.problems];
   if (problems.length > 0) throw new ConfigError(WHAT, problems);
   return { families, enableNFTables, backend: { type: backend.type, options: backend.options }, unknownKeys };
@@ -56,25 +56,28 @@ interface ReadBackend {
   readonly type: string;
   readonly options: Readonly<Record<string, unknown>>;
   readonly problems: readonly Problem[];
+  readonly unknown: readonly string[];
 }
 
 function readBackend(f: Fields): ReadBackend {
   const options = f.object('Backend');
   if (!options) {
     const type = DEFAULT_BACKEND;
-    if (f.has('Backend')) return { type, options: {}, problems: [] };
+    if (f.has('Backend')) return { type, options: {}, problems: [], unknown: [] };
     const found = findBackend(type, {});
-    if (!('problems' in found)) return { type, options: {}, problems: [] };
+    if (!('problems' in found)) return { type, options: {}, problems: [], unknown: [] };
     const problems = found.problems.map((p) => ({ ...p, got: `no Backend at all, which means ${p.got}` }));
-    return { type, options: {}, problems };
+    return { type, options: {}, problems, unknown: [] };
   }
   const b = fields(options, 'Backend.');
   const expected = `one of ${backendTypes.join(', ')}`;
   const type = b.text('Type', expected, (t) => t.toLowerCase());
   if (type === undefined) {
     if (!b.has('Type')) b.problem('Type', expected, undefined);
-    return { type: '', options, problems: b.problems };
+    return { type: '', options, problems: b.problems, unknown: [] };
   }
   const found = findBackend(type, options);
-  return { type, options, problems: 'problems' in found ? found.problems : [] };
+  return 'problems' in found
+    ? { type, options, problems: found.problems, unknown: [] }
+    : { type, options, problems: [], unknown: found.unknown };
 }

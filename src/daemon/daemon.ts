@@ -78,6 +78,7 @@ export class Daemon {
     this.#network = new NetworkSource(
       `${prefix}/${KEYS.config}`,
       (next) => this.#held === undefined || isCompatible(this.#held.subnets, next),
+      (keys) => parts.log.warn({ keys }, 'keys in the network config mean nothing to this version'),
     );
     this.#convergence = new Convergence(
       () => this.#converge(),
@@ -206,7 +207,8 @@ export class Daemon {
       this.#view = view;
       this.#takePeerProblems(found);
     }
-    await firewall.set(firewallRules(network, held, options));
+    // Not awaited: a slow iptables lock must not keep peers waiting; onChange tells when it is done.
+    void firewall.set(firewallRules(network, held, options));
   }
 
   #takePeerProblems(found: readonly PeerProblem[]): void {

@@ -19,8 +19,15 @@ export class NetworkSource {
   readonly #key: string;
   /** Does the lease we hold fit that config? True when we hold none. */
   readonly #keeps: (next: NetworkConfig) => boolean;
+  /** Told of keys in a config that came into force and that mean nothing to this version. */
+  readonly #ignored: (keys: readonly string[]) => void;
 
-  constructor(key: string, keeps: (next: NetworkConfig) => boolean) {
+  constructor(
+    key: string,
+    keeps: (next: NetworkConfig) => boolean,
+    ignored: (keys: readonly string[]) => void,
+  ) {
+    this.#ignored = ignored;
     this.#key = key;
     this.#keeps = keeps;
   }
@@ -60,5 +67,7 @@ export class NetworkSource {
     }
     this.#problem = undefined;
     this.#inForce = next;
+    const { unknownKeys = [] } = next.network;
+    if (unknownKeys.length > 0) this.#ignored(unknownKeys);
   }
 }

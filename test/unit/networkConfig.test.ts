@@ -136,7 +136,7 @@ describe('what flannel refuses is refused, and said', () => {
     });
     expect(found.map((p) => p.split(':')[0])).toEqual([
       ...['network', 'EnableIPv6', 'Network', 'SubnetLen', 'SubnetMin', 'EnableNFTables'],
-      ...['Backend.Port', 'Backend.VNI', 'Backend.Typo'],
+      ...['Backend.Port', 'Backend.VNI'],
     ]);
   });
 });
@@ -206,7 +206,6 @@ describe('hostile text', () => {
       '{"__proto__":{"Network":"10.0.0.0/8"},"constructor":1,"Backend":{"Type":"alloc","__proto__":{"x":1}}}';
     expect(problems(text)).toEqual([
       expect.stringMatching(/^Network: .*; nothing$/),
-      expect.stringMatching(/^Backend\.__proto__: /),
     ]);
     expect(({} as { Network?: unknown }).Network).toBeUndefined();
   });

@@ -1,6 +1,5 @@
-import type { Problem } from '../../errors.ts';
 import { fields } from '../../fields.ts';
-import { WINDOWS_OPTIONS } from '../windows.ts';
+import type { ParsedOptions } from '../backend.ts';
 
 /** The checked Backend object of a vxlan network. */
 export interface VxlanConfig {
@@ -21,7 +20,7 @@ const DEFAULT_PORT = 8472;
 /** Check the Backend object; every problem carries its path below `Backend.`. */
 export function parseVxlan(
   options: Readonly<Record<string, unknown>>,
-): { readonly config: VxlanConfig } | { readonly problems: readonly Problem[] } {
+): ParsedOptions<VxlanConfig> {
   const f = fields(options, 'Backend.');
   f.has('Type');
   // Go cannot tell an explicit zero from an absent number; flannel takes both for "the default".
@@ -35,9 +34,5 @@ export function parseVxlan(
     gbp: f.boolean('GBP', false),
     directRouting: f.boolean('DirectRouting', false),
   };
-  for (const key of f.rest()) {
-    if (WINDOWS_OPTIONS.has(key.toLowerCase())) continue;
-    f.problem(key, 'one of Type, VNI, Port, MTU, Learning, GBP, DirectRouting', key);
-  }
-  return f.problems.length > 0 ? { problems: f.problems } : { config };
+  return f.problems.length > 0 ? { problems: f.problems } : { config, unknown: f.rest() };
 }
