@@ -23,7 +23,7 @@ function requests(op: Op, names: Names): readonly object[] {
     case 'append':
       return [op.object.kind === 'route' ? appendRoute(op.object, names) : appendFdb(op.object, names)];
     case 'change':
-      return [changeLink(op.object, op.observed, op.change, names)];
+      return changeLink(op.object, op.observed, op.change, names);
     case 'delete':
       return [deleted(op.object, names)];
   }
@@ -32,7 +32,7 @@ function requests(op: Op, names: Names): readonly object[] {
 function created(o: Link | Address | Route, names: Names): readonly object[] {
   switch (o.kind) {
     case 'link':
-      return createLink(o, names);
+      return [createLink(o, names)];
     case 'address':
       return [createAddress(o, names)];
     case 'route':

@@ -114,39 +114,42 @@ const mutable = ({ vni, local, underlay, learning }: Vxlan, names: Names): Vxlan
   IFLA_VXLAN_LEARNING: learning ? 1 : 0,
 });
 
-/** Two messages: the kernel takes no alias at birth, and the device comes up when it is complete. */
-export function createLink(o: Link, names: Names): Request<IfInfo, LinkAttributes>[] {
+export function createLink(o: Link, names: Names): Request<IfInfo, LinkAttributes> {
   const vxlan = { ...mutable(o.vxlan, names), IFLA_VXLAN_PORT: o.vxlan.port, IFLA_VXLAN_GBP: o.vxlan.gbp };
-  return [
-    link.create(
-      {},
-      {
-        IFLA_IFNAME: o.name,
-        IFLA_ADDRESS: o.mac,
-        IFLA_MTU: o.mtu,
-        IFLA_LINKINFO: { kind: 'vxlan', vxlan },
-      },
-    ),
-    link.change(upDown(o.up), { IFLA_IFNAME: o.name, IFLA_IFALIAS: o.alias }),
-  ];
+  return link.create(
+    {},
+    { IFLA_IFNAME: o.name, IFLA_ADDRESS: o.mac, IFLA_MTU: o.mtu, IFLA_LINKINFO: { kind: 'vxlan', vxlan } },
+  );
 }
 
-/** Only what differs, all in one message. */
+/** What has to follow a successful {@link createLink}: the kernel takes no alias at birth. */
+export const finishLink = (o: Link): Request<IfInfo, LinkAttributes> =>
+  link.change(upDown(o.up), { IFLA_IFNAME: o.name, IFLA_IFALIAS: o.alias });
+
+/**
+ * Only what differs. The VXLAN attributes go by themselves: with IFLA_MTU in the same message the driver refuses them
+ * (vxlan_nl2conf: "Cannot change mtu").
+ */
 export function changeLink(
   o: Link,
   { ifindex }: ObservedLink,
   change: LinkChange,
   names: Names,
-): Request<IfInfo, LinkAttributes> {
-  return link.change(
-    { ifi_index: ifindex, ...(change.up ? upDown(o.up) : {}) },
-    {
+): Request<IfInfo, LinkAttributes>[] {
+  const requests: Request<IfInfo, LinkAttributes>[] = [];
+  if (change.vxlan) {
+    const info = { kind: 'vxlan', vxlan: mutable(o.vxlan, names) };
+    requests.push(link.change({ ifi_index: ifindex }, { IFLA_LINKINFO: info }));
+  }
+  if (change.mac || change.mtu || change.alias || change.up) {
+    const attributes = {
       ...(change.mac ? { IFLA_ADDRESS: o.mac } : {}),
       ...(change.mtu ? { IFLA_MTU: o.mtu } : {}),
       ...(change.alias ? { IFLA_IFALIAS: o.alias } : {}),
-      ...(change.vxlan ? { IFLA_LINKINFO: { kind: 'vxlan', vxlan: mutable(o.vxlan, names) } } : {}),
-    },
-  );
+    };
+    requests.push(link.change({ ifi_index: ifindex, ...(change.up ? upDown(o.up) : {}) }, attributes));
+  }
+  return requests;
 }
 
 export const deleteLink = (o: ObservedLink): Request<IfInfo, LinkAttributes> =>

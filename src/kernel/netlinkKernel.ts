@@ -14,7 +14,7 @@ import { describe } from './desired.ts';
 import { encode } from './encode.ts';
 import { dumpFdb, readFdb } from './fdb.ts';
 import type { Hint, Kernel, Op, Watch, WayTo } from './kernel.ts';
-import { dumpLinks, getLink, getLinkByName, readLink } from './link.ts';
+import { dumpLinks, finishLink, getLink, getLinkByName, readLink } from './link.ts';
 import { Names } from './names.ts';
 import { dumpNeighs, readNeigh } from './neigh.ts';
 import type {
@@ -27,6 +27,7 @@ import type {
 } from './observed.ts';
 import { dumpRoutes, readRoute } from './route.ts';
 import { procSys, type SysctlFiles } from './sysctl.ts';
+import type { Link } from './types.ts';
 
 export interface NetlinkKernelOptions {
   /** Descriptor of a network namespace; the process's own if absent. */
@@ -118,42 +119,57 @@ export class NetlinkKernel implements Kernel {
   }
 
   async apply(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]> {
-    const results = new Array<KernelError | undefined>(ops.length);
-    const requests: Request[] = [];
-    const ofOp: number[] = [];
-    const send = async () => {
-      const outcomes = await this.socket.transact(requests.splice(0));
-      for (const [i, failure] of outcomes.entries()) {
-        const op = ofOp[i]!;
-        if (failure) results[op] ??= refused(ops[op]!, failure);
-      }
-      ofOp.length = 0;
-    };
-    for (const [i, op] of ops.entries()) {
+    const results: (KernelError | undefined)[] = [];
+    for (let at = 0; at < ops.length; ) {
+      const op = ops[at]!;
       if (op.object.kind === 'sysctl') {
-        await send();
-        results[i] = await this.#write(op);
-        continue;
+        results.push(await this.#write(op));
+        at++;
+      } else if (op.verb === 'create' && op.object.kind === 'link') {
+        results.push(await this.#createLink(op, op.object));
+        at++;
+      } else {
+        const end = ops.findIndex((o, i) => i > at && isSpecial(o));
+        const run = ops.slice(at, end < 0 ? ops.length : end);
+        results.push(...(await this.#transact(run)));
+        at += run.length;
       }
+    }
+    return results;
+  }
+
+  async #transact(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]> {
+    const results = new Array<KernelError | undefined>(ops.length);
+    const ofRequest: number[] = [];
+    const requests: Request[] = [];
+    for (const [i, op] of ops.entries()) {
       try {
         for (const request of encode(op, this.#names)) {
           requests.push(request);
-          ofOp.push(i);
+          ofRequest.push(i);
         }
       } catch (cause) {
         if (!(cause instanceof KernelError)) throw cause;
         results[i] = refused(op, { errno: cause.errno, code: cause.code, extack: `no ${cause.object}` });
       }
     }
-    await send();
-    for (const { verb, object } of ops) {
-      // What is put on a new device next needs its number.
-      if (verb !== 'create' || object.kind !== 'link') continue;
-      const message = await this.socket.get(getLinkByName(object.name));
-      const link = message && readLink(message);
-      if (link) this.#names.set(link.ifindex, link.name);
+    for (const [i, failure] of (await this.socket.transact(requests)).entries()) {
+      const op = ofRequest[i]!;
+      if (failure) results[op] ??= refused(ops[op]!, failure);
     }
     return results;
+  }
+
+  /** Two steps, the second only after the first: it would touch whoever else has the name. */
+  async #createLink(op: Op, link: Link): Promise<KernelError | undefined> {
+    const [error] = await this.#transact([op]);
+    if (error) return error;
+    const [failure] = await this.socket.transact([finishLink(link) as Request]);
+    // What is put on the new device next needs its number.
+    const message = await this.socket.get(getLinkByName(link.name));
+    const made = message && readLink(message);
+    if (made) this.#names.set(made.ifindex, made.name);
+    return failure && refused(op, failure);
   }
 
   watch(onHints: (hints: readonly Hint[], overrun: boolean) => void): Watch {
@@ -210,6 +226,10 @@ export class NetlinkKernel implements Kernel {
     }
   }
 }
+
+/** Operations that are not just messages in a row. */
+const isSpecial = ({ verb, object }: Op): boolean =>
+  object.kind === 'sysctl' || (verb === 'create' && object.kind === 'link');
 
 const refused = (op: Op, failure: Pick<NetlinkFailure, 'errno' | 'code' | 'extack'>): KernelError =>
   new KernelError({

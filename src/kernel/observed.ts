@@ -70,7 +70,7 @@ export interface ObservedFdb extends Omit<Fdb, 'dst'> {
   };
 }
 
-/** A route of the main table that matters to us; {@link ../kernel/route.ts keepRoute} says which do. */
+/** A route of the main table that matters to us; keepRoute (route.ts) says which do. */
 export interface ObservedRoute extends Route {
   /** Of the outgoing device; undefined for IPv4 blackholes and multipath routes. */
   readonly ifindex?: number;

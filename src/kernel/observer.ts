@@ -1,7 +1,8 @@
 import { AUDIT_INTERVAL, RECONCILE_DEBOUNCE } from '../contract.ts';
 import { Dirt, type Job } from './dirt.ts';
 import type { Hint, Kernel, Watch } from './kernel.ts';
-import { keepRoute, ROUTE_PROTOCOLS } from './route.ts';
+import type { ObservedRoute } from './observed.ts';
+import { keepRoute, MOST_FOREIGN, ownsRoute, ROUTE_PROTOCOLS } from './route.ts';
 import { ObservedState } from './state.ts';
 import type { KindName, Owner } from './types.ts';
 
@@ -161,6 +162,12 @@ export class Observer {
     await this.#queue;
   }
 
+  /** {@link keepRoute} with a bound, which what is ours does not count against. */
+  #keep(): (o: ObservedRoute) => boolean {
+    let foreign = 0;
+    return (o) => keepRoute(o) && (ownsRoute(o, this.#owner) || ++foreign <= MOST_FOREIGN);
+  }
+
   #hinted(hints: readonly Hint[], overrun: boolean): void {
     if (this.#stopped) return;
     if (overrun) this.#dirt.all();
@@ -228,7 +235,7 @@ export class Observer {
       case 'routes':
         for (const protocol of ROUTE_PROTOCOLS) {
           const query = { family: job.family, protocol };
-          this.state.setRoutes(job.family, protocol, await this.#kernel.routes(query, keepRoute));
+          this.state.setRoutes(job.family, protocol, await this.#kernel.routes(query, this.#keep()));
         }
         looked.add('route');
         break;

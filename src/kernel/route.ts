@@ -57,14 +57,14 @@ export const ROUTE_PROTOCOLS: readonly number[] = [
 ];
 
 /**
- * Which routes of those are remembered: all of ours; of others the default routes (which interface leads out), the
- * on-link prefixes (what needs no gateway) and flanneld's, which are of protocol boot and have a gateway.
+ * Which routes of those are remembered: all with a global destination, for a more specific route of others decides
+ * whether a peer is on-link. Link-local and multicast prefixes stand on every device and tell nothing.
  */
 export const keepRoute = (o: ObservedRoute): boolean =>
-  o.protocol === ROUTE_PROTOCOL ||
-  o.protocol === RTPROT_BOOT ||
-  o.dst.len === 0 ||
-  (!o.via && o.dev !== undefined && scopeOf(o.dst.addr) === 'global');
+  o.protocol === ROUTE_PROTOCOL || o.dst.len === 0 || scopeOf(o.dst.addr) === 'global';
+
+/** Of foreign routes at most so many are remembered of each listing, whoever put them there. */
+export const MOST_FOREIGN = 20_000;
 
 /** flanneld's own kind of route: protocol boot, through a gateway that is on the link by decree, on our device. */
 const isFlanneldOnlink = (o: ObservedRoute, owner: Owner): boolean =>
