@@ -89,7 +89,7 @@ test('the underlay routes between segments, and can be cut', async () => {
   expect(await reach(c, a.ipv4)).toBe(true);
 });
 
-test('etcd keeps its data over a crash, and is reached by hosts and by the test', async () => {
+test('etcd keeps its data over a crash, is restored from a backup, and is reached by hosts and by the test', async () => {
   await using cluster = await Cluster.create({ families: [4, 6] });
   const { etcd } = cluster;
   const host = await cluster.addHost();
@@ -100,6 +100,12 @@ test('etcd keeps its data over a crash, and is reached by hosts and by the test'
   expect(await etcd.ctl('get', '--print-value-only', '/many/7')).toBe('7\n');
   const [config] = await etcd.list('/coreos.com/network/config');
   expect(JSON.parse(config!.value)).toMatchObject({ EnableIPv6: true, Backend: { Type: 'vxlan' } });
+  await etcd.compact();
+  const backup = await etcd.backup();
+  await etcd.delete('/many/7');
+  expect(await etcd.list('/many/7')).toHaveLength(10);
+  await etcd.restore(backup);
+  expect(await etcd.list('/many/7')).toHaveLength(11);
   for (const family of [4, 6] as const) {
     const health = [
       'etcdctl',

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Owner } from './owner.ts';
 import { type Proc, until } from './proc.ts';
@@ -6,6 +6,8 @@ import type { Attachment, Underlay } from './underlay.ts';
 import { type Answer, unixHttp } from './unixHttp.ts';
 
 const PORT = 2379;
+/** It has no peers. */
+const PEER = 'http://127.0.0.1:2380';
 /** etcd refuses transactions of more operations (--max-txn-ops). */
 const TXN_OPS = 128;
 
@@ -40,6 +42,10 @@ export class EtcdHost implements AsyncDisposable {
     return etcd;
   }
 
+  get #data(): string {
+    return join(this.dir, 'data');
+  }
+
   get #socket(): string {
     return join(this.dir, `etcd:${PORT}`);
   }
@@ -52,18 +58,16 @@ export class EtcdHost implements AsyncDisposable {
   /** Start it, or start it again on the data it has. Resolves when it answers. */
   async start(extraArgs: readonly string[] = []): Promise<void> {
     if (this.#proc && this.#proc.ended === undefined) return;
-    mkdirSync(join(this.dir, 'data'), { recursive: true, mode: 0o700 });
     // What a killed one left behind keeps the next from listening.
     rmSync(this.#socket, { force: true });
-    const peer = 'http://127.0.0.1:2380';
     const argv = [
       'etcd',
-      ...['--data-dir', join(this.dir, 'data'), '--unsafe-no-fsync', '--logger', 'zap'],
+      ...['--data-dir', this.#data, '--unsafe-no-fsync', '--logger', 'zap'],
       // A Unix socket's name has the form of host:port and is relative to the working directory.
       ...['--listen-client-urls', `http://[::]:${PORT},unix://etcd:${PORT}`],
       ...['--advertise-client-urls', this.endpoint()],
-      ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
-      ...['--initial-cluster', `default=${peer}`],
+      ...['--listen-peer-urls', PEER, '--initial-advertise-peer-urls', PEER],
+      ...['--initial-cluster', `default=${PEER}`],
       // Alone, it need not wait a second for a rival.
       ...['--heartbeat-interval', '20', '--election-timeout', '200'],
       ...extraArgs,
@@ -132,6 +136,30 @@ export class EtcdHost implements AsyncDisposable {
   /** Delete one key. */
   async delete(key: string): Promise<void> {
     await this.#call('kv/deleterange', { key: base64(key) });
+  }
+
+  /** Throw all history away: a watch that was behind must list again. */
+  async compact(): Promise<void> {
+    const { header } = await this.#call<{ header: { revision: string } }>('kv/range', { key: base64('/') });
+    await this.#call('kv/compaction', { revision: header.revision, physical: true });
+  }
+
+  /** Save a backup; returns its file. */
+  async backup(): Promise<string> {
+    const file = join(this.dir, `backup-${Date.now()}`);
+    await this.ctl('snapshot', 'save', file);
+    return file;
+  }
+
+  /** Stop it, put a backup in the place of its data, start it again: revisions go back, leases are as they were. */
+  async restore(file: string): Promise<void> {
+    await this.stop();
+    rmSync(this.#data, { recursive: true });
+    await this.ctl(
+      ...['snapshot', 'restore', file, '--data-dir', this.#data, '--name', 'default'],
+      ...['--initial-cluster', `default=${PEER}`, '--initial-advertise-peer-urls', PEER],
+    );
+    await this.start();
   }
 
   /** The sum of a counter or gauge over the label sets that contain all of `labels` (as in `grpc_method="Txn"`). */
