@@ -52,6 +52,24 @@ export function leaseJson(lease: Lease, self: boolean): LeaseJson {
   };
 }
 
+/**
+ * The text of {@link leasesJson}, piece by piece: 10,000 leases are 3 MB, which the caller can write with pauses.
+ */
+export function* leasesText(
+  snapshot: LeaseSnapshot | undefined,
+  source: LeasesJson['source'],
+  selfKey: Lease['key'] | undefined,
+): Generator<string> {
+  yield `{"revision":"${snapshot?.revision ?? 0}","source":"${source}","leases":[`;
+  let comma = '';
+  for (const lease of [...(snapshot?.leases.values() ?? [])].sort(compareLeases)) {
+    yield comma + JSON.stringify(leaseJson(lease, lease.key === selfKey));
+    comma = ',';
+  }
+  const setAside = [...(snapshot?.setAside ?? [])].map(([key, reason]) => ({ key, reason }));
+  yield `],"setAside":${JSON.stringify(setAside)}}\n`;
+}
+
 /** All leases of a snapshot, ordered by subnet; `selfKey` is the key of our own, if there is one. */
 export const leasesJson = (
   snapshot: LeaseSnapshot,

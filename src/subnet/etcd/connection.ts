@@ -17,8 +17,8 @@ import { isAuthOff, isStaleToken, storeError } from './faults.ts';
 
 /** Milliseconds without a sign of life before a ping. etcd hangs up on pings more often than every 5 s. */
 const KEEPALIVE_TIME = 8_000;
-/** Milliseconds until an unanswered ping means that the connection is dead. */
-const KEEPALIVE_TIMEOUT = 4_000;
+/** Milliseconds until an unanswered ping means that the connection is dead: a black hole is found in 16 s. */
+const KEEPALIVE_TIMEOUT = 8_000;
 /** Bytes of one answer: 5,000 leases are 1.4 MB; gRPC's own limit is 4 MB. */
 const MAX_MESSAGE = 64 << 20;
 

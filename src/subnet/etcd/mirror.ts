@@ -6,25 +6,24 @@ import { decodeValue, isInstance } from '../value.ts';
 import type { ChallengeKey, PrefixView, Unreadable } from '../view.ts';
 import type { KeyValue } from './wire.ts';
 
-/** A lease or an unreadable key, with what it was read from. */
-interface Entry {
-  readonly kv: KeyValue;
-  readonly lease?: Lease;
-  readonly unreadable?: Unreadable;
+/** What is under `<prefix>/subnets/`, by the name behind that. A name is in one of `leases` and `unreadable`. */
+interface Subnets {
+  /** What each was read from, to be compared with what comes. */
+  readonly kvs: Map<string, KeyValue>;
+  readonly leases: Map<SubnetKey, Lease>;
+  readonly unreadable: Map<string, Unreadable>;
 }
 
-/** What changed, by whole value. */
-type Entries = Map<string, Entry>;
+const noSubnets = (): Subnets => ({ kvs: new Map(), leases: new Map(), unreadable: new Map() });
 
 /**
- * A copy of everything under the prefix: filled by a whole list, kept by events. Pure but for the time it takes:
- * it does no I/O. Entries are compared by value, so a key that has not changed keeps its Lease object over any
- * number of lists.
+ * A copy of everything under the prefix: filled by a whole list, kept by events. It does no I/O. Keys are compared by
+ * value, so one that has not changed keeps its Lease object over any number of lists.
  */
 export class Mirror {
   readonly #prefix: string;
   readonly #onSetAside: (key: string, reason: string) => void;
-  #entries: Entries = new Map();
+  #subnets = noSubnets();
   #challenges = new Map<string, ChallengeKey>();
   #config: string | undefined;
   #revision: Revision = 0n;
@@ -39,10 +38,6 @@ export class Mirror {
     this.#onSetAside = onSetAside;
   }
 
-  get revision(): Revision {
-    return this.#revision;
-  }
-
   /** How many lists it has been filled from. */
   get lists(): number {
     return this.#list;
@@ -50,25 +45,21 @@ export class Mirror {
 
   /** Take in a list: add every key, then {@link Filling.finish}. Until then the mirror stays as it was. */
   fill(): Filling {
-    const entries: Entries = new Map();
+    const subnets = noSubnets();
     const challenges = new Map<string, ChallengeKey>();
     let config: string | undefined;
+    let isOccupancyNew = false;
     return {
       add: (kv) => {
         const place = this.#place(kv.key);
-        if (place?.in === 'subnets') entries.set(place.name, this.#entry(place.name, kv));
+        if (place?.in === 'subnets') isOccupancyNew = this.#take(subnets, place.name, kv) || isOccupancyNew;
         else if (place?.in === 'challenge') challenges.set(place.name, readChallenge(kv));
         else if (place?.in === 'config') config = kv.value;
       },
       finish: (revision, restored) => {
-        let changed = entries.size !== this.#entries.size;
-        for (const [name, { kv }] of entries) {
-          if (changed) break;
-          changed = this.#entries.get(name)?.kv.createRevision !== kv.createRevision;
-        }
-        if (changed) this.#occupancy++;
+        if (isOccupancyNew || subnets.kvs.size !== this.#subnets.kvs.size) this.#occupancy++;
         if (restored) this.#epoch++;
-        this.#entries = entries;
+        this.#subnets = subnets;
         this.#challenges = challenges;
         this.#config = config;
         this.#revision = revision;
@@ -83,41 +74,34 @@ export class Mirror {
     const place = this.#place(kv.key);
     if (kv.modRevision > this.#revision) this.#revision = kv.modRevision;
     this.#view = undefined;
-    if (!place) return;
-    if (place.in === 'config') this.#config = type === 'Put' ? kv.value : undefined;
-    else if (place.in === 'challenge') {
+    if (place?.in === 'config') this.#config = type === 'Put' ? kv.value : undefined;
+    else if (place?.in === 'challenge') {
       if (type === 'Put') this.#challenges.set(place.name, readChallenge(kv));
       else this.#challenges.delete(place.name);
-    } else if (type === 'Put') {
-      const entry = this.#entry(place.name, kv);
-      if (this.#entries.get(place.name)?.kv.createRevision !== kv.createRevision) this.#occupancy++;
-      this.#entries.set(place.name, entry);
-    } else if (this.#entries.delete(place.name)) this.#occupancy++;
+    } else if (place?.in === 'subnets') {
+      const { kvs, leases, unreadable } = this.#subnets;
+      if (type === 'Put') {
+        if (this.#take(this.#subnets, place.name, kv)) this.#occupancy++;
+      } else if (kvs.delete(place.name)) {
+        this.#occupancy++;
+        leases.delete(place.name as SubnetKey);
+        unreadable.delete(place.name);
+      }
+    }
   }
 
   /** What it holds now; undefined before the first list. The same object until something changes. */
   view(): PrefixView | undefined {
     if (this.#list === 0) return undefined;
-    if (this.#view) return this.#view;
-    const leases = new Map<SubnetKey, Lease>();
-    const unreadable = new Map<string, Unreadable>();
-    const setAside = new Map<string, string>();
-    for (const [name, entry] of this.#entries) {
-      if (entry.lease) leases.set(entry.lease.key, entry.lease);
-      if (entry.unreadable) {
-        unreadable.set(name, entry.unreadable);
-        setAside.set(name, entry.unreadable.reason);
-      }
-    }
-    this.#view = {
+    this.#view ??= {
       epoch: this.#epoch,
       list: this.#list,
       occupancy: this.#occupancy,
       revision: this.#revision,
       config: this.#config,
-      leases,
-      unreadable,
-      setAside,
+      leases: new Map(this.#subnets.leases),
+      unreadable: new Map(this.#subnets.unreadable),
+      setAside: new Map(Array.from(this.#subnets.unreadable, ([key, u]) => [key, u.reason])),
       challenges: new Map(this.#challenges),
     };
     return this.#view;
@@ -137,13 +121,25 @@ export class Mirror {
     return undefined;
   }
 
-  #entry(name: string, kv: KeyValue): Entry {
-    const old = this.#entries.get(name);
-    if (old && sameKeyValue(old.kv, kv)) return old;
-    const entry = readEntry(name, kv);
-    const reason = entry.unreadable?.reason;
-    if (reason !== undefined && reason !== old?.unreadable?.reason) this.#onSetAside(name, reason);
-    return entry;
+  /** Put one key into `into`, read anew if it is not what the mirror has; true when it is new or was made anew. */
+  #take(into: Subnets, name: string, kv: KeyValue): boolean {
+    const { kvs, leases, unreadable } = this.#subnets;
+    const old = kvs.get(name);
+    const [oldLease, oldUnreadable] = [leases.get(name as SubnetKey), unreadable.get(name)];
+    let lease = oldLease;
+    let bad = oldUnreadable;
+    if (!old || !sameKeyValue(old, kv)) {
+      const read = readSubnet(name, kv);
+      lease = 'key' in read ? read : undefined;
+      bad = 'key' in read ? undefined : read;
+      if (bad && bad.reason !== oldUnreadable?.reason) this.#onSetAside(name, bad.reason);
+    }
+    into.kvs.set(name, kv);
+    if (lease) into.leases.set(lease.key, lease);
+    else into.leases.delete(name as SubnetKey);
+    if (bad) into.unreadable.set(name, bad);
+    else into.unreadable.delete(name);
+    return old?.createRevision !== kv.createRevision;
   }
 }
 
@@ -160,20 +156,17 @@ const sameKeyValue = (a: KeyValue, b: KeyValue): boolean =>
   a.createRevision === b.createRevision &&
   a.lease === b.lease;
 
-function readEntry(name: string, kv: KeyValue): Entry {
+function readSubnet(name: string, kv: KeyValue): Lease | Unreadable {
   const revisions = {
     createRevision: kv.createRevision,
     modRevision: kv.modRevision,
     etcdLease: kv.lease === 0n ? ('reservation' as const) : kv.lease,
   };
   const key = parseKey(name);
-  if ('reason' in key)
-    return { kv, unreadable: { ...revisions, reason: key.reason, occupies: key.occupies } };
+  if ('reason' in key) return { ...revisions, reason: key.reason, occupies: key.occupies };
   const value = decodeValue(kv.value);
-  if ('reason' in value) {
-    return { kv, unreadable: { ...revisions, reason: value.reason, occupies: key.subnets } };
-  }
-  return { kv, lease: { ...value.attrs, ...revisions, key: key.key, subnets: key.subnets } };
+  if ('reason' in value) return { ...revisions, reason: value.reason, occupies: key.subnets };
+  return { ...value.attrs, ...revisions, key: key.key, subnets: key.subnets };
 }
 
 function readChallenge(kv: KeyValue): ChallengeKey {

@@ -12,6 +12,8 @@ import { RangeReader } from './wire.ts';
 
 /** Milliseconds of decoding before the event loop gets a turn. */
 const SLICE = 4;
+/** Milliseconds between two views: a herd of nodes that starts is a thousand events in a second. */
+const CROWD = 20;
 /** Milliseconds over which nodes that all lost one etcd spread their lists when it is back. */
 const SPREAD = 1_000;
 
@@ -29,7 +31,8 @@ export class PrefixWatch {
   readonly #random: () => number;
   readonly #mirror: Mirror;
   #wanted = new AbortController();
-  #publishing = false;
+  #publishing: NodeJS.Timeout | undefined;
+  #publishedAt = 0;
 
   constructor(connection: Connection, options: StoreOptions) {
     this.#connection = connection;
@@ -53,6 +56,11 @@ export class PrefixWatch {
 
   /** Runs until `signal` aborts; never rejects. */
   async run(signal: AbortSignal): Promise<void> {
+    await this.#loop(signal);
+    clearTimeout(this.#publishing);
+  }
+
+  async #loop(signal: AbortSignal): Promise<void> {
     let failures = 0;
     while (!signal.aborted) {
       let wait = 0;
@@ -177,19 +185,21 @@ export class PrefixWatch {
     }
   }
 
-  /** Many events that come together make one view. */
+  /** At once if nothing was published lately; events that come in a crowd make one view. */
   #publishSoon(): void {
     if (this.#publishing) return;
-    this.#publishing = true;
-    setImmediate(() => {
-      this.#publishing = false;
+    const wait = this.#publishedAt + CROWD - performance.now();
+    const publish = () => {
+      this.#publishing = undefined;
       this.#publish();
-    });
+    };
+    this.#publishing = setTimeout(publish, Math.max(wait, 0));
   }
 
   #publish(): void {
     const view = this.#mirror.view();
     if (!view || view === this.views.value) return;
+    this.#publishedAt = performance.now();
     this.views.set(view);
     this.#setStatus(this.status.value!.error);
   }
