@@ -1,11 +1,18 @@
+import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import http from 'node:http';
 import net from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { EXIT, HEALTH } from '../contract.ts';
 import { LodenError } from '../errors.ts';
 
-/** A resource of the control API: computed on demand, always answering. */
-export type Resource = () => unknown;
+/** A resource of the control API, computed on demand: a value, or the pieces of a long JSON text. */
+export type Resource = () => { readonly value: unknown } | { readonly pieces: Iterable<string> };
+
+/** Milliseconds of computing pieces before others get a turn. */
+const SLICE = 4;
+/** Characters gathered before they are written. */
+const BATCH = 16_384;
 
 export interface ApiParts {
   readonly ready: () => boolean;
@@ -18,7 +25,7 @@ const TEXT = 'text/plain; charset=utf-8';
 interface Answer {
   readonly status: number;
   readonly type: string;
-  readonly body: string;
+  readonly body: string | Iterable<string>;
 }
 
 const json = (status: number, value: unknown): Answer => ({
@@ -37,15 +44,43 @@ export function health(path: string, ready: boolean): Answer | undefined {
   return { status: ready ? 200 : 503, type: TEXT, body: `${ready ? HEALTH.ready : HEALTH.notReady}\n` };
 }
 
+const found = (resource: Resource): Answer => {
+  const it = resource();
+  return 'value' in it ? json(200, it.value) : { status: 200, type: 'application/json', body: it.pieces };
+};
+
 /** What a request gets. Pure but for the resources it calls. */
 export function answer(method: string, url: string, parts: ApiParts): Answer {
   const path = url.split('?', 1)[0]!;
   const resource = parts.resources.get(path);
-  const found = health(path, parts.ready()) ?? (resource ? json(200, resource()) : undefined);
-  if (!found) return refusal(404, 'not-found', `there is no ${path.slice(0, 100)} here`);
-  if (method !== 'GET' && method !== 'HEAD')
+  const healthy = health(path, parts.ready());
+  if (!healthy && !resource) return refusal(404, 'not-found', `there is no ${path.slice(0, 100)} here`);
+  if (method !== 'GET' && method !== 'HEAD') {
     return refusal(405, 'method-not-allowed', `${path} only answers GET`);
-  return method === 'HEAD' ? { ...found, body: '' } : found;
+  }
+  return healthy ?? found(resource!);
+}
+
+/** Write an answer; a long one with pauses, no faster than the reader reads. */
+async function write(res: http.ServerResponse, a: Answer, withBody: boolean): Promise<void> {
+  if (typeof a.body === 'string') {
+    res.writeHead(a.status, { 'content-type': a.type, 'content-length': Buffer.byteLength(a.body) });
+    res.end(withBody ? a.body : undefined);
+    return;
+  }
+  res.writeHead(a.status, { 'content-type': a.type });
+  let batch = '';
+  let sliceEnd = performance.now() + SLICE;
+  for (const piece of withBody ? a.body : []) {
+    batch += piece;
+    if (batch.length < BATCH && performance.now() < sliceEnd) continue;
+    if (!res.write(batch)) await once(res, 'drain');
+    else await nextTurn();
+    if (res.destroyed) return;
+    batch = '';
+    sliceEnd = performance.now() + SLICE;
+  }
+  res.end(batch);
 }
 
 /** A server with small limits: nothing it serves needs a body, and whoever is slow is cut off. */
@@ -59,11 +94,12 @@ function serve(respond: (method: string, url: string) => Answer): http.Server {
       } catch (e) {
         a = refusal(500, 'internal', (e as Error).message);
       }
-      res.writeHead(a.status, { 'content-type': a.type, 'content-length': Buffer.byteLength(a.body) });
-      res.end(a.body);
+      // A reader that goes away in the middle is none of our business.
+      write(res, a, req.method !== 'HEAD').catch(() => res.destroy());
     },
   );
   server.maxConnections = 64;
+  server.timeout = 10_000;
   return server;
 }
 

@@ -14,7 +14,7 @@ import type { Identity, StoreReport } from '../subnet/api.ts';
 import { StateDir } from '../subnet/stateDir.ts';
 import { EtcdStore } from '../subnet/store.ts';
 import { readSubnetEnv } from '../subnet/subnetEnv.ts';
-import { type ApiParts, serveControl, serveHealth } from './api.ts';
+import { type Resource, serveControl, serveHealth } from './api.ts';
 import { Daemon } from './daemon.ts';
 import { endpointAddrs } from './endpoints.ts';
 import { HostWatch } from './hostWatch.ts';
@@ -73,9 +73,9 @@ async function compose(
 
   // The socket answers before etcd does: that is when people ask.
   await mkdir(options.runDir, { recursive: true, mode: 0o755 });
-  const resources: ApiParts['resources'] = new Map([
-    ['/v1/status', () => statusJson(daemon, context)],
-    ['/v1/leases', () => daemonLeases(daemon)],
+  const resources = new Map<string, Resource>([
+    ['/v1/status', () => ({ value: statusJson(daemon, context) })],
+    ['/v1/leases', () => ({ pieces: daemonLeases(daemon) })],
   ]);
   const ready = () => daemon.ready;
 

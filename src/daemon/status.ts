@@ -2,7 +2,7 @@ import { VERSION } from '../contract.ts';
 import type { ReconcilerStatus } from '../kernel/status.ts';
 import { formatAddr } from '../net/addr.ts';
 import { formatPrefix } from '../net/prefix.ts';
-import { leaseJson, leasesJson } from '../subnet/json.ts';
+import { leaseJson, leasesText } from '../subnet/json.ts';
 import type { Daemon } from './daemon.ts';
 import { waitingFor } from './readiness.ts';
 
@@ -79,8 +79,6 @@ export function statusJson(daemon: Daemon, context: StatusContext): unknown {
   };
 }
 
-/** `GET /v1/leases`, as the daemon sees them; undefined before the first snapshot. */
-export const daemonLeases = (daemon: Daemon): unknown =>
-  daemon.snapshot
-    ? leasesJson(daemon.snapshot, 'daemon', daemon.held?.key)
-    : { revision: '0', source: 'daemon', leases: [], setAside: [] };
+/** `GET /v1/leases`, as the daemon sees them; none before the first snapshot. */
+export const daemonLeases = (daemon: Daemon): Iterable<string> =>
+  leasesText(daemon.snapshot, 'daemon', daemon.held?.key);
