@@ -1,3 +1,4 @@
+import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { Cluster } from '../test/support/cluster.ts';
 import { table } from '../test/support/table.ts';
@@ -59,6 +60,7 @@ export async function controlPlane(argv: string[]): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
+  warnIfBusy();
   const results: { peers: number; rounds: readonly Round[]; summary: Record<string, Spread> }[] = [];
   for (const count of options.peers) {
     await using cluster = await Cluster.create();
@@ -79,8 +81,22 @@ export async function controlPlane(argv: string[]): Promise<void> {
   process.stdout.write(options.json ? `${JSON.stringify(results, null, 2)}\n` : report(results));
 }
 
+/** Figures from a machine that does something else too would be read as ours. */
+function warnIfBusy(): void {
+  const [load] = loadavg() as [number];
+  if (load > availableParallelism() / 2) {
+    process.stderr.write(`the machine is busy (load ${load.toFixed(1)}): times will be too long\n`);
+  }
+}
+
 const summarize = (rounds: readonly Round[]): Record<string, Spread> =>
-  Object.fromEntries(ROWS.map(([name]) => [name, spread(rounds.map((round) => round[name]))]));
+  Object.fromEntries(
+    ROWS.map(
+      ([name]) => [name, rounds.map((round) => round[name]).filter((value) => value !== null)] as const,
+    )
+      .filter(([, values]) => values.length > 0)
+      .map(([name, values]) => [name, spread(values)]),
+  );
 
 /** What is printed, in what order, with how many digits, and what it should stay below. */
 const ROWS: readonly (readonly [name: keyof Round, about: string, digits: number, aim?: number])[] = [
@@ -107,7 +123,7 @@ const ROWS: readonly (readonly [name: keyof Round, about: string, digits: number
 function report(results: readonly { peers: number; summary: Record<string, Spread> }[]): string {
   const rows = ROWS.map(([name, about, digits, aim]) => [
     about,
-    ...results.map(({ summary }) => formatSpread(summary[name]!, digits)),
+    ...results.map(({ summary }) => (summary[name] ? formatSpread(summary[name], digits) : '–')),
     aim === undefined ? '' : `< ${aim}`,
   ]);
   return `${table([['', ...results.map(({ peers: n }) => `${n} peers`), 'aim'], ...rows])}\n`;

@@ -34,11 +34,11 @@ export interface Measured {
   /** A second start, everything being in the kernel already. */
   readonly restartToReady: number;
   readonly restartNetlinkMessages: number;
-  /** Milliseconds from a put in etcd to the route in the kernel, and from a delete to its end; medians. */
-  readonly peerAddedMs: number;
-  readonly peerRemovedMs: number;
-  /** Per cent of one core when nothing changes. */
-  readonly idleCpu: number;
+  /** Milliseconds from a put in etcd to the route in the kernel, and from a delete to its end; medians. Null: not asked for. */
+  readonly peerAddedMs: number | null;
+  readonly peerRemovedMs: number | null;
+  /** Per cent of one core when nothing changes. Null: not asked for. */
+  readonly idleCpu: number | null;
 }
 
 /** The parts of `/v1/status` that are read here. */
@@ -84,7 +84,7 @@ export async function measureRound(
   await sleep(3_000);
   const idleFrom = cpuSeconds(pid);
   await sleep(options.idle * 1_000);
-  const idleCpu = options.idle === 0 ? 0 : ((cpuSeconds(pid) - idleFrom) / options.idle) * 100;
+  const idleCpu = options.idle === 0 ? null : ((cpuSeconds(pid) - idleFrom) / options.idle) * 100;
   const end = memory(pid);
 
   await host.stop();
@@ -108,8 +108,8 @@ export async function measureRound(
     rssAtEnd: end.rss,
     restartToReady,
     restartNetlinkMessages: again.kernel.messages,
-    peerAddedMs: added.length > 0 ? spread(added).median : 0,
-    peerRemovedMs: removed.length > 0 ? spread(removed).median : 0,
+    peerAddedMs: added.length > 0 ? spread(added).median : null,
+    peerRemovedMs: removed.length > 0 ? spread(removed).median : null,
     idleCpu,
   };
 }
