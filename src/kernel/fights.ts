@@ -37,12 +37,14 @@ export class Fights {
     return at > now ? at : undefined;
   }
 
-  /** The first moment at which an object that is fought over may be touched again. */
+  /** The first moment at which an object that is fought over may be touched again, or at which a fight is over. */
   due(now: number): number | undefined {
     let first: number | undefined;
     for (const { times, fighting } of this.#records.values()) {
-      const at = times.at(-1)! + PACE;
-      if (fighting && at > now && (first === undefined || at < first)) first = at;
+      if (!fighting) continue;
+      const again = times.at(-1)! + PACE;
+      const at = again > now ? again : times.at(-1 - ENDS)! + WINDOW;
+      if (first === undefined || at < first) first = at;
     }
     return first;
   }
