@@ -81,6 +81,17 @@ export async function measureLoss(
   return { ...(received as unknown as Loss), errors: sent.errors as Record<string, number> };
 }
 
+/** Datagrams that nobody counts, 1000 a second, for as long as the namespace lives. */
+export async function traffic(from: Netns, address: string, dir: string): Promise<void> {
+  const sender = await from.start(
+    [LOSSMETER, 'send', '--to', address, '--port', '5301', '--seconds', '3600'],
+    {
+      log: join(dir, `traffic-${++streams}.log`),
+    },
+  );
+  await sender.saying(/sending/);
+}
+
 /** A meter's line of JSON, after its end; `signal` asks for that, else it is awaited for 2 s and then asked for. */
 async function result(meter: Proc, signal: NodeJS.Signals | undefined): Promise<Record<string, unknown>> {
   if (signal) meter.kill(signal);
