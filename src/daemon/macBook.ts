@@ -15,7 +15,7 @@ export interface ExistingDevice {
  */
 export class MacBook {
   readonly #decided = new Map<string, Mac>();
-  readonly #remembered: ReadonlyMap<string, Mac>;
+  #remembered: ReadonlyMap<string, Mac>;
   readonly #existing: (device: string) => ExistingDevice | undefined;
   readonly #derive: (device: string) => Mac;
   readonly #remember: (macs: ReadonlyMap<string, Mac>) => void;
@@ -47,5 +47,13 @@ export class MacBook {
       this.#remember(new Map([...this.#remembered, ...this.#decided]));
     }
     return mac;
+  }
+
+  /** This node has another id, because the one it had is in use elsewhere, and with it the MACs: it gets new ones. */
+  renew(): void {
+    const devices = new Set([...this.#decided.keys(), ...this.#remembered.keys()]);
+    this.#remembered = new Map(Array.from(devices, (device) => [device, this.#derive(device)]));
+    this.#decided.clear();
+    this.#remember(this.#remembered);
   }
 }

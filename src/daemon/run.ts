@@ -65,7 +65,12 @@ async function compose(
       return state.node;
     },
     instance: randomBytes(8).toString('hex'),
-    renew: () => state.renewNode(),
+    renew: async () => {
+      const node = await state.renewNode();
+      macs.renew();
+      daemon.kick();
+      return node;
+    },
   };
   const news = new ChangeLog();
   const notifier = new Notifier(env);
