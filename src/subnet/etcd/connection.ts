@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import grpc from '@grpc/grpc-js';
 import protoLoader from '@grpc/proto-loader';
@@ -11,26 +10,9 @@ import {
 } from 'etcd3/lib/rpc.js';
 import { STORE_DEADLINE } from '../../contract.ts';
 import { ConfigError } from '../../errors.ts';
-import { parseAddr } from '../../net/addr.ts';
 import type { StoreOptions } from '../api.ts';
+import { openEndpoint } from './endpoint.ts';
 import { isAuthOff, isStaleToken, storeError } from './faults.ts';
-
-/** Milliseconds without a sign of life before a ping. etcd hangs up on pings more often than every 5 s. */
-const KEEPALIVE_TIME = 8_000;
-/** Milliseconds until an unanswered ping means that the connection is dead: a black hole is found in 16 s. */
-const KEEPALIVE_TIMEOUT = 8_000;
-/** Bytes of one answer: 5,000 leases are 1.4 MB; gRPC's own limit is 4 MB. */
-const MAX_MESSAGE = 64 << 20;
-
-const CHANNEL_OPTIONS: grpc.ChannelOptions = {
-  'grpc.keepalive_time_ms': KEEPALIVE_TIME,
-  'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT,
-  'grpc.max_receive_message_length': MAX_MESSAGE,
-  // A new channel is a new TCP connection: never one that others found dead, or that others share.
-  'grpc.use_local_subchannel_pool': 1,
-  'grpc.service_config_disable_resolution': 1,
-  'grpc.enable_http_proxy': 0,
-};
 
 /** The messages and services of rpc.proto, as etcd3 ships it. */
 const definitions = protoLoader.loadSync(createRequire(import.meta.url).resolve('etcd3/proto/rpc.proto'), {
@@ -81,8 +63,8 @@ export class Connection {
         { path: '--etcd-endpoints', expected: 'at least one endpoint', got: 'none' },
       ]);
     }
-    for (const endpoint of options.endpoints) targetOf(endpoint);
-    credentialsFor(options, options.endpoints[0]!);
+    // What is wrong with any of them is better known now than when it is needed.
+    for (const endpoint of options.endpoints) openEndpoint(endpoint, options).close();
     const callable = {
       exec: <T>(service: string, method: string, params: unknown) =>
         this.#unary<T>(service, method, params as object),
@@ -274,11 +256,7 @@ export class Connection {
 
   #open(): grpc.Client {
     if (this.#closed) throw storeError(new Error('the store is closed'), this.endpoint, 'connect', 0);
-    this.#client ??= new grpc.Client(
-      targetOf(this.endpoint),
-      credentialsFor(this.#options, this.endpoint),
-      CHANNEL_OPTIONS,
-    );
+    this.#client ??= openEndpoint(this.endpoint, this.#options);
     return this.#client;
   }
 
@@ -318,63 +296,5 @@ export class Connection {
       if (isAuthOff(error)) return undefined;
       throw this.#failed(error, client, endpoint, 'Auth.authenticate', STORE_DEADLINE);
     }
-  }
-}
-
-/** gRPC's name for an endpoint. */
-function targetOf(endpoint: string): string {
-  const text = endpoint.includes('://') ? endpoint : `http://${endpoint}`;
-  const url = URL.parse(text);
-  if (!url || !/^https?:$/.test(url.protocol) || url.hostname === '') {
-    throw new ConfigError('cannot reach etcd', [
-      { path: '--etcd-endpoints', expected: 'http://host:port or https://host:port', got: endpoint },
-    ]);
-  }
-  const host = url.hostname.replace(/^\[|\]$/g, '');
-  const port = url.port || '2379';
-  const family = parseAddr(host)?.family;
-  if (family === undefined) return `dns:${host}:${port}`;
-  return family === 4 ? `ipv4:${host}:${port}` : `ipv6:[${host}]:${port}`;
-}
-
-/** TLS when the scheme or any of the files asks for it. Throws ConfigError when a file cannot be read. */
-function credentialsFor(options: StoreOptions, endpoint: string): grpc.ChannelCredentials {
-  const { caFile, certFile, keyFile } = options;
-  if (!caFile && !certFile && !keyFile && !endpoint.startsWith('https://'))
-    return grpc.credentials.createInsecure();
-  const read = (path: string | undefined, option: string): Buffer | null => {
-    if (!path) return null;
-    try {
-      return readFileSync(path);
-    } catch (cause) {
-      throw new ConfigError('cannot set up TLS to etcd', [
-        { path: option, expected: 'a readable PEM file', got: (cause as Error).message },
-      ]);
-    }
-  };
-  const [ca, key, cert] = [
-    read(caFile, '--etcd-cafile'),
-    read(keyFile, '--etcd-keyfile'),
-    read(certFile, '--etcd-certfile'),
-  ];
-  if (!key !== !cert) {
-    throw new ConfigError('cannot set up TLS to etcd', [
-      {
-        path: key ? '--etcd-certfile' : '--etcd-keyfile',
-        expected: 'both a certificate and its key',
-        got: 'one of them',
-      },
-    ]);
-  }
-  try {
-    return grpc.credentials.createSsl(ca, key, cert);
-  } catch (cause) {
-    throw new ConfigError('cannot set up TLS to etcd', [
-      {
-        path: '--etcd-cafile, --etcd-certfile, --etcd-keyfile',
-        expected: 'PEM',
-        got: (cause as Error).message,
-      },
-    ]);
   }
 }
