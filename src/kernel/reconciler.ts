@@ -207,7 +207,7 @@ export class Reconciler {
     const known = new Set(this.#conflicts.map((c) => `${c.object} ${c.with}`));
     if (result.whole) {
       this.#conflicts = [
-        ...result.conflicts,
+        ...result.conflicts.map(({ object, with: other }) => ({ object, with: other })),
         ...this.#troubles.conflicts(),
         ...Iterator.from(this.#fights.ongoing(performance.now())).map(({ key }) => ({
           object: key,

@@ -51,6 +51,7 @@ export class FakeKernel implements Kernel {
   #nextIndex = 1;
   readonly #listeners = new Set<(hints: readonly Hint[], overrun: boolean) => void>();
   #pending: Hint[] = [];
+  #isSilent = false;
 
   constructor() {
     this.addDevice('lo');
@@ -136,6 +137,13 @@ export class FakeKernel implements Kernel {
   /** Tell all watchers that notifications were lost. */
   overrun(): void {
     for (const listener of this.#listeners) listener([], true);
+  }
+
+  /** Whatever `work` does is not notified. */
+  silent(work: () => void): void {
+    this.#isSilent = true;
+    work();
+    this.#isSilent = false;
   }
 
   close(): void {}
@@ -456,6 +464,7 @@ export class FakeKernel implements Kernel {
 
   /** Notifications come later, and only for what was asked for: what goes along goes silently. */
   #hint(hint: Hint): void {
+    if (this.#isSilent) return;
     this.#pending.push(hint);
     if (this.#pending.length > 1) return;
     setImmediate(() => {

@@ -1,0 +1,180 @@
+import { describe, expect, test } from 'vitest';
+import { Observer } from '../../src/kernel/observer.ts';
+import { Reconciler } from '../../src/kernel/reconciler.ts';
+import { FakeKernel } from '../fake/kernel.ts';
+import { AtWork, scenarios, until, type World } from '../fake/scenarios.ts';
+import { OTHERS, portrait, START } from '../fake/sequence.ts';
+import { overlay, owner, peer, through } from '../fake/wishes.ts';
+
+function fakeHost(): FakeKernel {
+  const kernel = new FakeKernel();
+  for (const name of OTHERS) kernel.addDevice(name);
+  for (const what of START.slice(0, 2)) if (what.do === 'op') kernel.applyOne(what.op);
+  for (const dev of ['flannel.1', 'flannel-v6.1']) kernel.sysctls.set(`net/ipv6/conf/${dev}/accept_ra`, '1');
+  kernel.log.length = 0;
+  return kernel;
+}
+
+describe('on the model', () => {
+  scenarios(async (): Promise<World> => {
+    const kernel = fakeHost();
+    return { kernel, others: kernel, async [Symbol.asyncDispose]() {} };
+  });
+});
+
+/** A fake kernel, and a reconciler at work on it. */
+async function atWork(peers: number, options: { random?: () => number } = {}) {
+  const kernel = fakeHost();
+  const work = await AtWork.on(kernel, options);
+  await work.want(overlay(peers));
+  kernel.log.length = 0;
+  return { kernel, work };
+}
+
+const deleteRoute = (kernel: FakeKernel, n: number) =>
+  kernel.applyOne({ verb: 'delete', object: [...through(4, n)].find((o) => o.kind === 'route')! });
+
+describe('Reconciler', () => {
+  test('is not told of a loss by the kernel: the audit finds it', async () => {
+    const kernel = fakeHost();
+    await using watch = await audited(kernel);
+    const { reconciler } = watch;
+    await reconciler.setDesired(1n, overlay(3), { prune: true });
+    await until('applied', () => reconciler.status().applied === 1n);
+    kernel.silent(() => deleteRoute(kernel, 2));
+    await until('it is put back', () => reconciler.status().repairs.route === 1);
+  });
+
+  test('looks at everything after lost notifications', async () => {
+    const { kernel, work } = await atWork(3);
+    await using _ = work;
+    kernel.silent(() => deleteRoute(kernel, 2));
+    kernel.overrun();
+    await until('it is put back', () => work.repairs('route') === 1);
+  });
+
+  test('asks and changes nothing while nothing happens', async () => {
+    const { kernel, work } = await atWork(3);
+    await using _ = work;
+    // The echo of its own work is looked at once.
+    await new Promise((resolve) => setTimeout(resolve, 600));
+    const { reads } = kernel;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(kernel.reads).toBe(reads);
+    expect(kernel.log).toEqual([]);
+  });
+
+  test('lets a refused object hold back nobody, tells the reason, and tries it again ever more seldom', async () => {
+    const kernel = fakeHost();
+    const bad = peer(4, 3).end;
+    let attempts = 0;
+    kernel.fault = ({ object }) => {
+      if (object.kind !== 'neigh' || object.addr.value !== bad.value) return undefined;
+      attempts++;
+      return 'EPERM';
+    };
+    await using work = await AtWork.on(kernel, { random: () => 0 });
+    await work.reconciler.setDesired(1n, overlay(3), { prune: true });
+    await until('the others are put', () => work.reconciler.status().objects.route.inSync === 3);
+    expect(work.reconciler.status().objects.neigh).toEqual({ desired: 3, inSync: 2, failing: 1 });
+    expect(work.reconciler.status().failing).toEqual([
+      { object: expect.stringContaining('neigh 10.42.3.0 dev flannel.1'), error: 'EPERM' },
+    ]);
+    expect(work.reconciler.status().applied).toBeUndefined();
+    // After the third failure it does not keep the daemon from being ready.
+    await until('it is given up', () => work.reconciler.status().applied === 1n);
+    expect(attempts).toBe(3);
+    // Told once.
+    expect(work.reports.flatMap((r) => r.failed)).toHaveLength(1);
+    kernel.fault = () => undefined;
+    await until('it is put', () => work.reconciler.status().objects.neigh.inSync === 3);
+    expect(work.reports.at(-1)!.recovered).toBe(1);
+    expect(work.repairs('neigh')).toBe(0);
+  });
+
+  test('is not ready while a device of its own is refused, however often', async () => {
+    const kernel = fakeHost();
+    kernel.fault = ({ object }) => (object.kind === 'address' ? 'EPERM' : undefined);
+    await using work = await AtWork.on(kernel, { random: () => 0 });
+    await work.reconciler.setDesired(1n, overlay(1), { prune: true });
+    await new Promise((resolve) => setTimeout(resolve, 1200));
+    expect(work.reconciler.status().applied).toBeUndefined();
+    expect(work.reconciler.status().objects.address.failing).toBe(1);
+  });
+
+  test('looks again instead of failing when it has lost a race', async () => {
+    const { kernel, work } = await atWork(2);
+    await using _ = work;
+    // Somebody puts the very object in the moment before we do.
+    let raced = false;
+    kernel.fault = (op) => {
+      if (raced || op.verb !== 'create' || op.object.kind !== 'route') return undefined;
+      raced = true;
+      kernel.applyOne(op);
+      return undefined;
+    };
+    await work.want(overlay(3));
+    expect(raced).toBe(true);
+    expect(work.reports.flatMap((r) => r.failed)).toEqual([]);
+    expect(work.reconciler.status().objects.route).toEqual({ desired: 3, inSync: 3, failing: 0 });
+  });
+
+  test('does not fight another program at full speed', async () => {
+    const { kernel, work } = await atWork(3);
+    await using _ = work;
+    let undone = 0;
+    const enemy = work.observer.onChange(() => {
+      if (!deleteRoute(kernel, 2)) undone++;
+    });
+    await until('the fight is seen', () =>
+      work.reconciler.status().conflicts.some((c) => c.with.includes('another program')),
+    );
+    const { reads } = kernel;
+    const before = undone;
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    // Once a second now; it was more than ten times in that time.
+    expect(undone - before).toBeLessThanOrEqual(2);
+    expect(undone - before).toBeGreaterThanOrEqual(1);
+    expect(kernel.reads - reads).toBeLessThan(100);
+    // The others' routes are put right at once all the while.
+    enemy();
+    const repairs = work.repairs('route');
+    deleteRoute(kernel, 3);
+    await until('another route is put right', () => work.repairs('route') > repairs);
+  });
+
+  test('drops an outdated wish in the middle', async () => {
+    const kernel = fakeHost();
+    await using work = await AtWork.on(kernel);
+    const first = work.reconciler.setDesired(1n, overlay(2000), { prune: true });
+    const second = work.reconciler.setDesired(2n, overlay(2), { prune: true });
+    await Promise.all([first, second]);
+    await until('the second is applied', () => work.reconciler.status().applied === 2n);
+    expect(work.reconciler.status().objects.route).toEqual({ desired: 2, inSync: 2, failing: 0 });
+    expect((await portrait(kernel)).filter((line) => line.startsWith('route 10.42'))).toHaveLength(2);
+  });
+
+  test('goes on when the kernel has not answered for a while', async () => {
+    const { kernel, work } = await atWork(2);
+    await using _ = work;
+    const { routes } = kernel;
+    kernel.routes = () => Promise.reject(new Error('no answer'));
+    deleteRoute(kernel, 2);
+    await until('it is told', () => work.errors.length > 0);
+    kernel.routes = routes;
+    await until('the route is put back', () => work.repairs('route') === 1);
+  });
+});
+
+async function audited(kernel: FakeKernel) {
+  const observer = new Observer(kernel, { owner, debounce: 5, auditInterval: 50 });
+  const reconciler = new Reconciler(observer);
+  await observer.start();
+  return {
+    reconciler,
+    async [Symbol.asyncDispose]() {
+      await reconciler.stop();
+      await observer.stop();
+    },
+  };
+}
