@@ -4,47 +4,10 @@ import { restartNeeded } from '../../src/daemon/configChange.ts';
 import { Convergence } from '../../src/daemon/convergence.ts';
 import { endpointAddrs } from '../../src/daemon/endpoints.ts';
 import { ChangeLog } from '../../src/daemon/log.ts';
-import { type ExistingDevice, MacBook } from '../../src/daemon/macBook.ts';
 import { NetworkSource } from '../../src/daemon/networkSource.ts';
 import { problems, type Situation, waitingFor } from '../../src/daemon/readiness.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { formatAddr } from '../../src/net/addr.ts';
-import { type Mac, mac } from '../../src/net/mac.ts';
-
-describe('the MAC of a device', () => {
-  const DERIVED = mac('02:00:00:00:00:01');
-  const THEIRS = mac('aa:00:00:00:00:02');
-  const KNOWN = mac('02:00:00:00:00:03');
-  const book = (remembered: Mac | undefined, existing: ExistingDevice | undefined) => {
-    const saved: [string, Mac][][] = [];
-    const macs = new MacBook({
-      remembered: new Map(remembered ? [['flannel.1', remembered]] : []),
-      existing: () => existing,
-      derive: () => DERIVED,
-      remember: (all) => saved.push([...all]),
-    });
-    return { mac: macs.of('flannel.1'), again: macs.of('flannel.1'), saved };
-  };
-
-  test.each([
-    ['nothing there, nothing known', undefined, undefined, DERIVED, 0],
-    ["flanneld's device", undefined, { type: 'vxlan', mac: THEIRS }, THEIRS, 1],
-    ["flanneld's device, another remembered", KNOWN, { type: 'vxlan', mac: THEIRS }, THEIRS, 1],
-    ['our device that somebody changed', KNOWN, { type: 'vxlan', mac: THEIRS, alias: 'loden' }, KNOWN, 0],
-    [
-      'our device, state directory lost',
-      undefined,
-      { type: 'vxlan', mac: THEIRS, alias: 'loden' },
-      THEIRS,
-      1,
-    ],
-    ['remembered, device gone', KNOWN, undefined, KNOWN, 0],
-    ['a device of another type', undefined, { type: 'dummy', mac: THEIRS }, DERIVED, 0],
-  ] as const)('%s', (_, remembered, existing, expected, saves) => {
-    const { mac, again, saved } = book(remembered, existing);
-    expect([mac, again, saved.length]).toEqual([expected, expected, saves]);
-  });
-});
 
 describe('the network config in force', () => {
   const config = (more: object = {}) =>
