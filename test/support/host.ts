@@ -24,7 +24,7 @@ export interface HostOptions {
 }
 
 /** A line of the daemon's log. */
-export type LogLine = Readonly<Record<string, unknown>> & { readonly msg?: string; readonly level?: number };
+export type LogLine = Readonly<Record<string, unknown>> & { readonly msg?: string; readonly level?: string };
 
 /**
  * One host: a namespace on the underlay with directories of its own and a daemon. It is the same thing in tests, in
