@@ -36,35 +36,27 @@ export class FlannelHost {
   readonly host: Host;
   readonly #cluster: Cluster;
   readonly #n: number;
+  readonly #masq: FlannelOptions['masq'];
   readonly #macs = { 4: localMac(randomBytes(6)), 6: localMac(randomBytes(6)) } as const;
 
-  private constructor(cluster: Cluster, host: Host, n: number) {
+  private constructor(cluster: Cluster, host: Host, options: FlannelOptions) {
     this.#cluster = cluster;
     this.host = host;
-    this.#n = n;
+    this.#n = options.n;
+    this.#masq = options.masq;
   }
 
   /** Make `host` such a host; its peers' leases are taken as they are now. */
   static async make(cluster: Cluster, host: Host, options: FlannelOptions): Promise<FlannelHost> {
-    const flannel = new FlannelHost(cluster, host, options.n);
+    const flannel = new FlannelHost(cluster, host, options);
     for (const family of cluster.families) await flannel.#device(family);
     await host.netns.sysctl({ 'net/ipv4/ip_forward': 1, 'net/ipv6/conf/all/forwarding': 1 });
     await flannel.writeLease();
     await flannel.sync();
-    for (const family of options.masq ? cluster.families : []) {
-      if (options.masq === 'nft') await host.netns.nft(flannel.#nftRules(family));
-      else await flannel.#iptables(family);
-    }
-    const lines = cluster.families.map((family) => {
-      const name = family === 4 ? 'FLANNEL' : 'FLANNEL_IPV6';
-      const own = `${formatAddr(offset(network(prefix(flannel.subnet(family))).addr, 1n))}/${family === 4 ? 24 : 64}`;
-      return `${name}_NETWORK=${NETWORK[family]}\n${name}_SUBNET=${own}\n`;
-    });
+    await flannel.writeRules();
     mkdirSync(dirname(host.subnetFile), { recursive: true });
-    writeFileSync(
-      host.subnetFile,
-      `${lines.join('')}FLANNEL_MTU=1450\nFLANNEL_IPMASQ=${options.masq !== undefined}\n`,
-    );
+    const lines = Object.entries(flannel.subnetEnv).map(([name, value]) => `${name}=${value}\n`);
+    writeFileSync(host.subnetFile, lines.join(''));
     return flannel;
   }
 
@@ -80,18 +72,33 @@ export class FlannelHost {
     return PREFIX + this.#cluster.families.map((f) => this.subnet(f).replace('/', '-')).join('&');
   }
 
-  /** The lease value as flanneld writes it, also over one of ours: on a lease of its own. */
-  async writeLease(): Promise<void> {
+  /** The lease value as flanneld writes it. */
+  get value(): Readonly<Record<string, unknown>> {
     const has = (family: 4 | 6) => this.#cluster.families.includes(family);
-    const value = {
+    return {
       PublicIP: has(4) ? this.host.at.ipv4 : '0.0.0.0',
       PublicIPv6: has(6) ? this.host.at.ipv6 : null,
       BackendType: 'vxlan',
       ...(has(4) ? { BackendData: { VNI: 1, VtepMAC: this.#macs[4] } } : {}),
       ...(has(6) ? { BackendV6Data: { VNI: 1, VtepMAC: this.#macs[6] } } : {}),
     };
+  }
+
+  get subnetEnv(): Readonly<Record<string, string>> {
+    const env: Record<string, string> = {};
+    for (const family of this.#cluster.families) {
+      const name = family === 4 ? 'FLANNEL' : 'FLANNEL_IPV6';
+      const { addr, len } = network(prefix(this.subnet(family)));
+      env[`${name}_NETWORK`] = NETWORK[family];
+      env[`${name}_SUBNET`] = `${formatAddr(offset(addr, 1n))}/${len}`;
+    }
+    return { ...env, FLANNEL_MTU: '1450', FLANNEL_IPMASQ: String(this.#masq !== undefined) };
+  }
+
+  /** Write the lease, also over one of ours: on an etcd lease of its own. */
+  async writeLease(): Promise<void> {
     const { etcd } = this.#cluster;
-    await etcd.put(this.key, JSON.stringify(value), await etcd.grant(86_400));
+    await etcd.put(this.key, JSON.stringify(this.value), await etcd.grant(86_400));
   }
 
   /** Put neighbour, FDB entry and route of every peer that has a lease now, one over another. */
@@ -128,6 +135,14 @@ export class FlannelHost {
       `link set ${dev} up`,
     ]);
     await netns.sysctl({ [`net/ipv6/conf/${dev}/accept_ra`]: 0 });
+  }
+
+  /** Masquerade and forward rules, if it is to have them. */
+  async writeRules(): Promise<void> {
+    for (const family of this.#masq ? this.#cluster.families : []) {
+      if (this.#masq === 'nft') await this.host.netns.nft(this.#nftRules(family));
+      else await this.#iptables(family);
+    }
   }
 
   async #iptables(family: 4 | 6): Promise<void> {

@@ -92,7 +92,7 @@ export function overlayText(d: KernelDump): string {
 }
 
 /** Fields that differ between two objects that are the same. */
-const VOLATILE = /^(ifindex|.*_life_time|tentative|.*_timer|topology_change.*)$/;
+const VOLATILE = /^(ifindex|operstate|.*_life_time|tentative|.*_timer|topology_change.*)$/;
 const stable = (kind: string, row: Row): string =>
   `${kind} ${JSON.stringify(row, (key, value) => (VOLATILE.test(key) ? undefined : value))}`;
 

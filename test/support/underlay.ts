@@ -1,3 +1,4 @@
+import { addr, formatAddr } from '../../src/net/addr.ts';
 import { Netns } from './netns.ts';
 import type { Owner } from './owner.ts';
 
@@ -83,7 +84,7 @@ export class Underlay implements AsyncDisposable {
       port: `port${n}`,
       segment,
       ipv4: `${v4}.${n}`,
-      ipv6: `${v6}::${n.toString(16)}`,
+      ipv6: formatAddr(addr(`${v6}::${n.toString(16)}`)),
     };
     await this.netns.ipBatch([
       `link add ${attachment.port} mtu ${this.#mtu} type veth peer name eth0 mtu ${this.#mtu} netns ${netns.name}`,
