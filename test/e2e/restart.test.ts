@@ -5,31 +5,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEFAULTS, EXIT } from '../../src/contract.ts';
 import { Cluster } from '../support/cluster.ts';
 import { FlannelHost } from '../support/flannel.ts';
+import { bothWays, lossless } from '../support/flow.ts';
 import { type Host, LODEN } from '../support/host.ts';
 import { dump, foreignText, overlayText } from '../support/kernelText.ts';
-import { type Loss, measureStreams } from '../support/loss.ts';
 import { Monitor } from '../support/monitor.ts';
 import { pin, pinnedCluster } from '../support/pinned.ts';
 import { CommandError } from '../support/proc.ts';
 import type { Workload } from '../support/workload.ts';
 
 const SUBNETS = `${DEFAULTS.etcdPrefix}/subnets/`;
-
-/** 1 kHz between two pods, each way, in each family, while something happens: nothing is lost and nothing doubled. */
-async function expectNoLoss(cluster: Cluster, pods: readonly Workload[], during: () => Promise<unknown>) {
-  const [a, b] = pods as [Workload, Workload];
-  const streams = cluster.families.flatMap((family) => [
-    { from: a.netns, to: b.netns, address: b.addr(family) },
-    { from: b.netns, to: a.netns, address: a.addr(family) },
-  ]);
-  const losses = await measureStreams(streams, { dir: a.host.dir, during });
-  const told = ({ received, lost, doubled, errors, ended }: Loss) => ({
-    some: received > 0,
-    ...{ lost, doubled, errors, ended },
-  });
-  const whole = { some: true, lost: 0, doubled: 0, errors: {}, ended: true };
-  expect(losses.map(told)).toEqual(losses.map(() => whole));
-}
 
 const state = async (host: Host): Promise<string> => {
   const d = await dump(host.netns);
@@ -38,12 +22,12 @@ const state = async (host: Host): Promise<string> => {
 
 describe('a daemon that is started again', () => {
   let cluster: Cluster;
-  let pods: readonly Workload[];
+  let pods: readonly [Workload, Workload];
   let host: Host;
   beforeAll(async () => {
     cluster = await pinnedCluster([0, 0], { families: [4, 6], args: ['--ip-masq'] });
     host = cluster.hosts[0]!;
-    pods = await Promise.all(cluster.hosts.map((h) => h.workload()));
+    pods = [await host.workload(), await cluster.hosts[1]!.workload()];
   });
   afterAll(() => cluster?.[Symbol.asyncDispose]());
 
@@ -53,7 +37,7 @@ describe('a daemon that is started again', () => {
     const leases = await cluster.etcd.list(SUBNETS);
     await using here = await Monitor.start(host);
     await using there = await Monitor.start(cluster.hosts[1]!);
-    await expectNoLoss(cluster, pods, during);
+    await lossless(bothWays(...pods, cluster.families), during);
     expect(here.overlay()).toEqual([]);
     expect(there.overlay()).toEqual([]);
     expect(await state(host)).toBe(before);
@@ -140,7 +124,7 @@ describe.each(['iptables', 'nft'] as const)('a flannel node with rules by %s', (
       await host.netns.run(['iptables', '-P', 'FORWARD', 'DROP']);
       await host.netns.run(['ip6tables', '-P', 'FORWARD', 'DROP']);
     }
-    const pods = [await loden.workload(), await host.workload()];
+    const pods = [await loden.workload(), await host.workload()] as const;
     const flannelRules = async () => {
       const text = await host.netns.run(['nft', 'list', 'ruleset']);
       return text.split('\n').filter((line) => /flannel/i.test(line));
@@ -155,7 +139,7 @@ describe.each(['iptables', 'nft'] as const)('a flannel node with rules by %s', (
       .replace(/^(link flannel-v6.1 up mtu) 1450/m, '$1 1430');
     const takeOver = async () => {
       await using monitor = await Monitor.start(host);
-      await expectNoLoss(cluster, pods, () => host.start());
+      await lossless(bothWays(...pods, cluster.families), () => host.start());
       expect(await overlay()).toBe(adopted);
       expect(monitor.overlay().filter((line) => line.startsWith('Deleted'))).toEqual([]);
       expect(await flannelRules()).toEqual([]);
@@ -170,7 +154,7 @@ describe.each(['iptables', 'nft'] as const)('a flannel node with rules by %s', (
     await takeOver();
 
     // flanneld finds its lease by its address, its devices by their options, and puts everything over what there is.
-    await expectNoLoss(cluster, pods, async () => {
+    await lossless(bothWays(...pods, cluster.families), async () => {
       await host.stop();
       expect(await overlay()).toBe(adopted);
       expect(await cluster.etcd.list(SUBNETS)).toHaveLength(2);

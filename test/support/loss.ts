@@ -81,36 +81,6 @@ export async function measureLoss(
   return { ...(received as unknown as Loss), errors: sent.errors as Record<string, number> };
 }
 
-/** One stream of {@link measureStreams}. */
-export interface Stream {
-  readonly from: Netns;
-  readonly to: Netns;
-  readonly address: string;
-}
-
-/** As {@link measureLoss}, of several streams at once: something happens while all of them run. */
-export async function measureStreams(streams: readonly Stream[], options: LossOptions): Promise<Loss[]> {
-  const over = Promise.withResolvers<void>();
-  const begun = streams.map(() => Promise.withResolvers<void>());
-  const losses = Promise.all(
-    streams.map(({ from, to, address }, i) => {
-      const during = () => {
-        begun[i]!.resolve();
-        return over.promise;
-      };
-      return measureLoss(from, to, address, { ...options, during });
-    }),
-  );
-  try {
-    await Promise.race([Promise.all(begun.map((b) => b.promise)), losses]);
-    await options.during();
-  } finally {
-    over.resolve();
-    await losses.catch(() => {});
-  }
-  return losses;
-}
-
 /** Datagrams that nobody counts, 1000 a second, for as long as the namespace lives. */
 export async function traffic(from: Netns, address: string, dir: string): Promise<void> {
   const sender = await from.start(
