@@ -37,11 +37,11 @@ const json = (status: number, value: unknown): Answer => ({
 const refusal = (status: number, code: string, message: string): Answer =>
   json(status, { error: { code, message } });
 
-/** /healthz and /readyz, with flanneld's words (kubelet probes match on the status only, people on the words). */
+/** /healthz and /readyz, with flanneld's words to the byte. */
 export function health(path: string, ready: boolean): Answer | undefined {
-  if (path === '/healthz') return { status: 200, type: TEXT, body: `${HEALTH.alive}\n` };
+  if (path === '/healthz') return { status: 200, type: TEXT, body: HEALTH.alive };
   if (path !== '/readyz') return undefined;
-  return { status: ready ? 200 : 503, type: TEXT, body: `${ready ? HEALTH.ready : HEALTH.notReady}\n` };
+  return { status: ready ? 200 : 503, type: TEXT, body: ready ? HEALTH.ready : HEALTH.notReady };
 }
 
 const found = (resource: Resource): Answer => {

@@ -32,9 +32,9 @@ const parts = (ready = true): ApiParts => ({
 
 describe('what a request gets', () => {
   test.each([
-    ['/healthz', true, 200, 'flanneld is running\n'],
-    ['/readyz', true, 200, 'flanneld is ready\n'],
-    ['/readyz', false, 503, 'flanneld is not ready yet\n'],
+    ['/healthz', true, 200, 'flanneld is running'],
+    ['/readyz', true, 200, 'flanneld is ready'],
+    ['/readyz', false, 503, 'flanneld is not ready yet'],
     ['/v1/thing?x=1', true, 200, '{"a":1}\n'],
   ])('%s when ready is %s: %i', (path, ready, status, body) => {
     expect(answer('GET', path, parts(ready))).toMatchObject({ status, body });
