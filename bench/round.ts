@@ -80,8 +80,8 @@ export async function measureRound(
     removed.push((await monitor.wait(subnet, gone, { deleted: true })) - gone);
   }
 
-  // What churn and start left to do (garbage, audits soon after) is not idling yet.
-  await sleep(3_000);
+  // V8 collects garbage once more some 8 s after it was last busy: that belongs to what came before.
+  await sleep(12_000);
   const idleFrom = cpuSeconds(pid);
   await sleep(options.idle * 1_000);
   const idleCpu = options.idle === 0 ? null : ((cpuSeconds(pid) - idleFrom) / options.idle) * 100;
