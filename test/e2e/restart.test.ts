@@ -76,11 +76,11 @@ describe('a daemon that is started again', () => {
   });
 
   /** `loden run` beside the running one; resolves to what it says before it ends with the status for that. */
-  async function second(...dirs: readonly ('run' | 'state')[]): Promise<string> {
+  async function second(shared?: 'run' | 'state'): Promise<string> {
     const other = join(host.dir, 'other');
     const files = [
-      ...['--run-dir', dirs.includes('run') ? host.runDir : join(other, 'run')],
-      ...['--state-dir', dirs.includes('state') ? host.stateDir : join(other, 'state')],
+      ...['--run-dir', shared === 'run' ? host.runDir : join(other, 'run')],
+      ...['--state-dir', shared === 'state' ? host.stateDir : join(other, 'state')],
       ...['--subnet-file', join(other, 'subnet.env')],
     ];
     const argv = [LODEN, 'run', '--etcd-endpoints', cluster.etcd.endpoint(), ...files];
@@ -94,19 +94,17 @@ describe('a daemon that is started again', () => {
     return error.stderr.split('\n').findLast((line) => line.startsWith('loden: '))!;
   }
 
-  test.each([
-    [
-      ['state'],
-      /another loden daemon uses the state directory .*\/state .*stop it or pass another --state-dir/,
-    ],
-    [['run'], /another loden daemon answers on .*loden\.sock; stop it, or choose another --run-dir/],
-    [
-      [],
-      /another loden daemon already serves \/coreos\.com\/network by vxlan on this host .*; stop it first/,
-    ],
-  ] as const)('a second one with the same directories %s ends and disturbs nothing', async (dirs, says) => {
+  test('a second one ends and disturbs nothing', async () => {
     await expectNothingHappens(async () => {
-      expect(await second(...dirs)).toMatch(says);
+      expect(await second('state')).toMatch(
+        /another loden daemon uses the state directory .*\/state .*stop it or pass another --state-dir/,
+      );
+      expect(await second('run')).toMatch(
+        /another loden daemon answers on .*loden\.sock; stop it, or choose another --run-dir/,
+      );
+      expect(await second()).toMatch(
+        /another loden daemon already serves \/coreos\.com\/network by vxlan on this host .*; stop it first/,
+      );
     });
     expect((await host.request('/readyz')).status).toBe(200);
   });
