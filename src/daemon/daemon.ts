@@ -75,11 +75,12 @@ export class Daemon {
   constructor(parts: Parts, fatal: (cause: unknown) => void) {
     this.#parts = parts;
     const { prefix } = parts.options.etcd;
-    this.#network = new NetworkSource(
-      `${prefix}/${KEYS.config}`,
-      (next) => this.#held === undefined || isCompatible(this.#held.subnets, next),
-      (keys) => parts.log.warn({ keys }, 'keys in the network config mean nothing to this version'),
-    );
+    this.#network = new NetworkSource({
+      key: `${prefix}/${KEYS.config}`,
+      keeps: (next) => this.#held === undefined || isCompatible(this.#held.subnets, next),
+      against: (next) => (this.#hostFacts ? checkHost(next, this.#hostFacts) : []),
+      ignored: (keys) => parts.log.warn({ keys }, 'keys in the network config mean nothing to this version'),
+    });
     this.#convergence = new Convergence(
       () => this.#converge(),
       (cause) => {
@@ -175,8 +176,10 @@ export class Daemon {
       this.#host = {
         waiting: against.map((p) => `${p.path}: expected ${p.expected}, got ${p.got}`).join('; '),
       };
-    } else {
+    } else if (host !== this.#hostFacts) {
       this.#hostFacts = host;
+      this.#network.reconsider();
+      if (this.#network.inForce !== inForce) this.kick();
     }
   }
 
@@ -233,6 +236,9 @@ export class Daemon {
         log.info({ file: options.subnetFile, subnets: this.#held.key, mtu }, 'subnet file written');
       }
     }
+    const { problem } = this.#network;
+    if (news.changed('network', problem) && problem !== undefined && inForce)
+      log.warn({ problem }, 'network config');
     const reason = waitingFor(this.situation());
     if (reason === undefined && !this.#ready) {
       this.#ready = true;

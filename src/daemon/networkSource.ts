@@ -1,12 +1,24 @@
 import { type ChosenBackend, chooseBackend } from '../backends/registry.ts';
 import { parseNetworkConfig } from '../config/network.ts';
-import { ConfigError } from '../errors.ts';
+import { ConfigError, type Problem } from '../errors.ts';
 import type { NetworkConfig } from '../subnet/types.ts';
 import { restartNeeded } from './configChange.ts';
 
 /** The network config in force, and what stands against a newer one. */
 export interface NetworkInForce extends ChosenBackend {
   readonly network: NetworkConfig;
+}
+
+/** What decides whether a config that is right in itself comes into force. */
+export interface NetworkRules {
+  /** The key in etcd, for messages. */
+  readonly key: string;
+  /** Does the lease we hold fit that config? True when we hold none. */
+  readonly keeps: (next: NetworkConfig) => boolean;
+  /** What keeps it from running on this host as it is now. */
+  readonly against: (next: NetworkInForce) => readonly Problem[];
+  /** Told of keys in a config that came into force and that mean nothing to this version. */
+  readonly ignored: (keys: readonly string[]) => void;
 }
 
 /**
@@ -16,20 +28,12 @@ export interface NetworkInForce extends ChosenBackend {
 export class NetworkSource {
   #inForce: NetworkInForce | undefined;
   #problem: string | undefined;
-  readonly #key: string;
-  /** Does the lease we hold fit that config? True when we hold none. */
-  readonly #keeps: (next: NetworkConfig) => boolean;
-  /** Told of keys in a config that came into force and that mean nothing to this version. */
-  readonly #ignored: (keys: readonly string[]) => void;
+  /** What was taken last. */
+  #text: string | undefined;
+  readonly #rules: NetworkRules;
 
-  constructor(
-    key: string,
-    keeps: (next: NetworkConfig) => boolean,
-    ignored: (keys: readonly string[]) => void,
-  ) {
-    this.#ignored = ignored;
-    this.#key = key;
-    this.#keeps = keeps;
+  constructor(rules: NetworkRules) {
+    this.#rules = rules;
   }
 
   get inForce(): NetworkInForce | undefined {
@@ -43,10 +47,12 @@ export class NetworkSource {
 
   /** Take a new text, undefined when there is none. Throws ConfigError if it is bad and nothing is in force yet. */
   take(text: string | undefined): void {
+    const { key, keeps, against, ignored } = this.#rules;
+    this.#text = text;
     if (text === undefined) {
       this.#problem = this.#inForce
-        ? `the network config ${this.#key} is gone from etcd; the last one stays in force`
-        : `waiting for the network config: put one at ${this.#key}, e.g. {"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`;
+        ? `the network config ${key} is gone from etcd; the last one stays in force`
+        : `waiting for the network config: put one at ${key}, e.g. {"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`;
       return;
     }
     let next: NetworkInForce;
@@ -55,19 +61,30 @@ export class NetworkSource {
       next = { network, ...chooseBackend(network) };
     } catch (e) {
       if (!this.#inForce || !(e instanceof ConfigError)) throw e;
-      this.#problem = `the new network config at ${this.#key} is not in force: ${e.message}`;
+      this.#problem = `the new network config at ${key} is not in force: ${e.message}`;
       return;
     }
-    const fields = this.#inForce
-      ? restartNeeded(this.#inForce.network, next.network, this.#keeps(next.network))
-      : [];
-    if (fields.length > 0) {
-      this.#problem = `the new network config at ${this.#key} needs a restart of loden to come into force: ${fields.join(', ')}`;
-      return;
+    if (this.#inForce) {
+      const fields = restartNeeded(this.#inForce.network, next.network, keeps(next.network));
+      if (fields.length > 0) {
+        this.#problem = `the new network config at ${key} needs a restart of loden to come into force: ${fields.join(', ')}`;
+        return;
+      }
+      const problems = against(next);
+      if (problems.length > 0) {
+        const error = new ConfigError('it cannot run on this host', problems);
+        this.#problem = `the new network config at ${key} is not in force: ${error.message}`;
+        return;
+      }
     }
     this.#problem = undefined;
     this.#inForce = next;
     const { unknownKeys = [] } = next.network;
-    if (unknownKeys.length > 0) this.#ignored(unknownKeys);
+    if (unknownKeys.length > 0) ignored(unknownKeys);
+  }
+
+  /** The host has changed: what could not come into force may now. */
+  reconsider(): void {
+    if (this.#inForce && this.#problem !== undefined) this.take(this.#text);
   }
 }

@@ -6,7 +6,7 @@ import { endpointAddrs } from '../../src/daemon/endpoints.ts';
 import { ChangeLog } from '../../src/daemon/log.ts';
 import { NetworkSource } from '../../src/daemon/networkSource.ts';
 import { problems, type Situation, waitingFor } from '../../src/daemon/readiness.ts';
-import { ConfigError } from '../../src/errors.ts';
+import { ConfigError, type Problem } from '../../src/errors.ts';
 import { formatAddr } from '../../src/net/addr.ts';
 
 describe('the network config in force', () => {
@@ -15,11 +15,13 @@ describe('the network config in force', () => {
 
   test('must be right at first, later stays as it was', () => {
     const ignored: string[][] = [];
-    const source = new NetworkSource(
-      '/x/config',
-      () => true,
-      (keys) => ignored.push([...keys]),
-    );
+    let against: Problem[] = [];
+    const source = new NetworkSource({
+      key: '/x/config',
+      keeps: () => true,
+      against: () => against,
+      ignored: (keys) => ignored.push([...keys]),
+    });
     expect(() => source.take('{')).toThrow(ConfigError);
     source.take(undefined);
     expect(source.problem).toMatch('/x/config');
@@ -31,7 +33,19 @@ describe('the network config in force', () => {
     source.take(undefined);
     expect([source.inForce, source.problem]).toEqual([first, expect.stringMatching('gone')]);
     source.take(config({ Backend: { Type: 'vxlan', MTU: 1400 } }));
-    expect([source.inForce?.network.backend.options.MTU, source.problem]).toEqual([1400, undefined]);
+    const mtu = () => [source.inForce?.network.backend.options.MTU, source.problem];
+    expect(mtu()).toEqual([1400, undefined]);
+    against = [{ path: 'Backend.MTU', expected: 'more', got: '70' }];
+    source.take(config({ Backend: { Type: 'vxlan', MTU: 70 } }));
+    expect(mtu()).toEqual([
+      1400,
+      expect.stringMatching(/is not in force: .*\n {2}Backend.MTU: expected more, got 70/),
+    ]);
+    source.reconsider();
+    expect(mtu()).toEqual([1400, expect.any(String)]);
+    against = [];
+    source.reconsider();
+    expect(mtu()).toEqual([70, undefined]);
   });
 
   test('another backend, family or a network without our subnet wait for a restart', () => {
