@@ -147,10 +147,8 @@ export class Connection {
     const { stream, failed } = await this.stream<Request, Response>(service, name, STORE_DEADLINE);
     const { promise, resolve, reject } = Promise.withResolvers<Response>();
     stream.on('data', resolve);
-    stream.on('error', (error) => reject(failed(error)));
-    stream.on('end', () =>
-      reject(failed({ code: grpc.status.UNAVAILABLE, details: 'etcd ended the stream' })),
-    );
+    stream.on('error', reject);
+    stream.on('end', () => reject({ code: grpc.status.UNAVAILABLE, details: 'etcd ended the stream' }));
     stream.write(request);
     let ok = false;
     try {
@@ -158,6 +156,9 @@ export class Connection {
       this.note(answer.header);
       ok = true;
       return answer;
+    } catch (error) {
+      // Only here: an answered stream ends too, and that is no reason to leave the endpoint.
+      throw failed(error);
     } finally {
       stream.end();
       this.#options.onRequest?.({

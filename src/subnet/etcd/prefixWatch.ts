@@ -162,8 +162,11 @@ export class PrefixWatch {
         reject(error);
       }
     });
-    stream.on('error', (error) => reject(failed(error)));
-    stream.on('end', () => reject(failed({ code: 14, details: 'etcd ended the watch' })));
+    let over = false;
+    // An end of our own making is no reason to leave the endpoint, as telling a failure does.
+    const broken = (error: unknown) => over || reject(failed(error));
+    stream.on('error', broken);
+    stream.on('end', () => broken({ code: 14, details: 'etcd ended the watch' }));
     const stop = () => resolve();
     signal.addEventListener('abort', stop);
     if (signal.aborted) stop();
@@ -179,6 +182,7 @@ export class PrefixWatch {
     try {
       await promise;
     } finally {
+      over = true;
       clearTimeout(created);
       signal.removeEventListener('abort', stop);
       end(stream);
