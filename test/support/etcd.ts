@@ -188,7 +188,8 @@ export interface StoredKey {
   readonly lease: string;
 }
 
-async function makePki(dir: string): Promise<Pki> {
+/** In a directory; the server at these addresses, as OpenSSL names them. */
+export async function makePki(dir: string, server = 'IP:127.0.0.1'): Promise<Pki> {
   const at = (name: string) => join(dir, name);
   const openssl = (...args: string[]) => run(['openssl', ...args]);
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
@@ -209,7 +210,7 @@ async function makePki(dir: string): Promise<Pki> {
     await openssl(
       ...['req', '-x509', ...newKey, '-CA', at('ca.crt'), '-CAkey', at('ca.key'), '-days', '2'],
       ...['-keyout', at(`${name}.key`), '-out', at(`${name}.crt`), '-subj', `/CN=${name}`],
-      ...['-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'basicConstraints=critical,CA:FALSE'],
+      ...['-addext', `subjectAltName=${server}`, '-addext', 'basicConstraints=critical,CA:FALSE'],
     );
   }
   return {
