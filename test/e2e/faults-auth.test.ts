@@ -82,7 +82,7 @@ test('a daemon that etcd does not let in, or does not trust, waits and says why,
     await untilStatus(host, `waits because of ${why}`, ({ reason }) => why.test(reason ?? ''));
   };
   await waits(barred, /authentication failed.*--etcd-password/);
-  await waits(mistrusting, /certificate/);
+  await waits(mistrusting, /unable to verify the first certificate; check --etcd-cafile/);
   await waits(nobody, /user name is empty.*--etcd-username/);
   for (const host of cluster.hosts) expect((await status(host)).ready).toBe(false);
 

@@ -49,7 +49,12 @@ export function storeError(error: unknown, endpoint: string, method: string, dea
       (socket && SOCKET_ERRORS[socket]) ??
       text.replace(/^No connection established\. Last error: /, '').replace(/ ?Resolution note:.*$/s, '');
   }
-  const hint =
-    fault === 'unauthorized' ? '; check --etcd-username, --etcd-password and the user’s roles' : '';
+  let hint = '';
+  if (fault === 'unauthorized') hint = '; check --etcd-username, --etcd-password and the user’s roles';
+  if (code === status.UNAVAILABLE && /certificate|wrong version number/.test(reason)) {
+    // Node.js has a hint of its own, which is not for users of a daemon.
+    reason = reason.replace(/^Error: /, '').replace(/; if the root CA is installed locally.*$/, '');
+    hint = '; check --etcd-cafile, --etcd-certfile, --etcd-keyfile and whether the endpoint is http or https';
+  }
   return new StoreError(fault, `etcd at ${endpoint}: ${method}: ${reason}${hint}`, error);
 }
