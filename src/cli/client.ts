@@ -1,7 +1,7 @@
-import http from 'node:http';
 import { join } from 'node:path';
 import { EXIT, FILES } from '../contract.ts';
 import { LodenError } from '../errors.ts';
+import { http } from '../http.ts';
 
 /** Milliseconds without a byte from the daemon. */
 const TIMEOUT = 5_000;

@@ -1,10 +1,11 @@
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
-import http from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import net from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { EXIT, HEALTH } from '../contract.ts';
 import { LodenError } from '../errors.ts';
+import { http } from '../http.ts';
 
 /** A resource of the control API, computed on demand: a value, or the pieces of a long JSON text. */
 export type Resource = () => { readonly value: unknown } | { readonly pieces: Iterable<string> };
@@ -62,7 +63,7 @@ export function answer(method: string, url: string, parts: ApiParts): Answer {
 }
 
 /** Write an answer; a long one with pauses, no faster than the reader reads. */
-async function write(res: http.ServerResponse, a: Answer, withBody: boolean): Promise<void> {
+async function write(res: ServerResponse, a: Answer, withBody: boolean): Promise<void> {
   if (typeof a.body === 'string') {
     res.writeHead(a.status, { 'content-type': a.type, 'content-length': Buffer.byteLength(a.body) });
     res.end(withBody ? a.body : undefined);
@@ -84,7 +85,7 @@ async function write(res: http.ServerResponse, a: Answer, withBody: boolean): Pr
 }
 
 /** A server with small limits: nothing it serves needs a body, and whoever is slow is cut off. */
-function serve(respond: (method: string, url: string) => Answer): http.Server {
+function serve(respond: (method: string, url: string) => Answer): Server {
   const server = http.createServer(
     { maxHeaderSize: 8 << 10, requestTimeout: 10_000, headersTimeout: 10_000, keepAliveTimeout: 2_000 },
     (req, res) => {
@@ -103,7 +104,7 @@ function serve(respond: (method: string, url: string) => Answer): http.Server {
   return server;
 }
 
-const closer = (server: http.Server, also?: () => Promise<void>): AsyncDisposable => ({
+const closer = (server: Server, also?: () => Promise<void>): AsyncDisposable => ({
   [Symbol.asyncDispose]: async () => {
     server.closeAllConnections();
     await new Promise<void>((resolve) => server.close(() => resolve()));
@@ -111,7 +112,7 @@ const closer = (server: http.Server, also?: () => Promise<void>): AsyncDisposabl
   },
 });
 
-function listen(server: http.Server, where: net.ListenOptions, name: string): Promise<void> {
+function listen(server: Server, where: net.ListenOptions, name: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause) =>
       reject(new LodenError(`cannot listen on ${name}: ${cause.message}`, { cause })),
