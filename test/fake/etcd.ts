@@ -1,13 +1,7 @@
+import type { ICompare, IKeyValue, IRequestOp, ITxnRequest, ITxnResponse } from 'etcd3/lib/rpc.js';
 import { StoreError } from '../../src/errors.ts';
 import type { Connection } from '../../src/subnet/etcd/connection.ts';
-import {
-  COMPARE,
-  type Compare,
-  type KeyValue,
-  METHODS,
-  type RequestOp,
-  type TxnRequest,
-} from '../../src/subnet/etcd/rpc.ts';
+import type { KeyValue } from '../../src/subnet/etcd/wire.ts';
 
 export interface FakeEvent {
   readonly type: 'Put' | 'Delete';
@@ -24,10 +18,9 @@ interface EtcdLease {
 
 /**
  * etcd's keys, transactions and leases in memory, with a clock set by hand: what src/subnet/etcd/leaseOps.ts needs of
- * it, so that the real operations run on it.
+ * it, so that the real operations run on it. `watchful` sees every write before it is done, and may throw.
  */
 export class FakeEtcd {
-  /** Milliseconds. */
   now = 0;
   revision = 1n;
   keys = new Map<string, KeyValue>();
@@ -36,27 +29,34 @@ export class FakeEtcd {
   log: FakeEvent[] = [];
   /** Goes up by each restore: a watch of an older history is broken. */
   history = 0;
-  #late: (() => void)[] = [];
+  /** Transactions that were given up by their clients but are done yet. */
+  late: (() => void)[] = [];
   #nextLease = 1000n;
 
-  put(key: string, value: string, lease = 0n, revision = this.revision + 1n): void {
-    this.revision = revision;
-    const create_revision = this.keys.get(key)?.create_revision ?? revision;
-    const kv = { key, value, lease, create_revision, mod_revision: revision };
+  put(key: string, value: string, lease = 0n): void {
+    const old = this.keys.get(key);
+    this.revision++;
+    const kv = {
+      key,
+      value,
+      lease,
+      createRevision: old?.createRevision ?? this.revision,
+      modRevision: this.revision,
+    };
     this.keys.set(key, kv);
     this.log.push({ type: 'Put', kv });
   }
 
-  delete(key: string, revision = this.revision + 1n): void {
+  delete(key: string): void {
     if (!this.keys.delete(key)) return;
-    this.revision = revision;
-    const kv = { key, value: '', lease: 0n, create_revision: 0n, mod_revision: revision };
+    this.revision++;
+    const kv = { key, value: '', lease: 0n, createRevision: 0n, modRevision: this.revision };
     this.log.push({ type: 'Delete', kv });
   }
 
-  /** etcd grants at least 2 s. */
   grant(ttl: number): bigint {
     const id = this.#nextLease++;
+    // etcd grants at least 2 s.
     this.leases.set(id, { ttl: Math.max(ttl, 2), expires: this.now + Math.max(ttl, 2) * 1000 });
     return id;
   }
@@ -74,7 +74,7 @@ export class FakeEtcd {
 
   /** Finish what clients gave up. */
   finishLate(): void {
-    for (const finish of this.#late.splice(0)) {
+    for (const finish of this.late.splice(0)) {
       try {
         finish();
       } catch (error) {
@@ -84,7 +84,6 @@ export class FakeEtcd {
     }
   }
 
-  /** Returns what brings this state back. */
   backup(): () => void {
     const [revision, keys, leases] = [this.revision, new Map(this.keys), structuredClone(this.leases)];
     return () => {
@@ -95,87 +94,112 @@ export class FakeEtcd {
         [...leases].map(([id, l]) => [id, { ttl: l.ttl, expires: this.now + l.ttl * 1000 }]),
       );
       this.log = [];
-      this.#late = [];
+      this.late = [];
       this.history++;
     };
   }
 
-  /**
-   * A client's connection. `fault` is asked once for each request, `seen` told the revision of each answer; `judge`
-   * sees each transaction that is about to be carried out, and may throw.
-   */
+  /** A client's connection. `fault` is asked once for each request, `seen` told each answer's revision. */
   connect(client: {
     readonly fault: () => Fault;
     readonly seen: (revision: bigint) => void;
-    readonly judge: (request: TxnRequest) => void;
+    readonly allow: (request: ITxnRequest, etcd: FakeEtcd) => void;
   }): Connection {
-    const call = async (method: object, request: object): Promise<unknown> => {
+    const call = async <T>(work: () => T): Promise<T> => {
       const fault = client.fault();
       const lost = new StoreError('unavailable', 'etcd at fake: no answer within 5 s');
       if (fault === 'before') throw lost;
       if (fault === 'late') {
-        this.#late.push(() => this.#serve(method, request, client.judge));
+        this.late.push(work);
         throw lost;
       }
-      const answer = this.#serve(method, request, client.judge);
+      const answer = work();
       if (fault === 'after') throw lost;
       client.seen(this.revision);
-      return { header: { cluster_id: 1n, revision: this.revision }, ...answer };
+      return answer;
     };
-    return { call, exchange: call } as unknown as Connection;
+    const header = () => ({
+      cluster_id: '1',
+      member_id: '1',
+      raft_term: '1',
+      revision: String(this.revision),
+    });
+    const fake = {
+      kv: {
+        txn: (request: ITxnRequest) =>
+          call((): ITxnResponse => {
+            const succeeded = (request.compare ?? []).every((c) => this.#holds(c));
+            if (succeeded) client.allow(request, this);
+            const ops = (succeeded ? request.success : request.failure) ?? [];
+            const responses = this.#apply(ops);
+            return { header: header(), succeeded, responses };
+          }),
+      },
+      lease: {
+        leaseGrant: ({ TTL }: { TTL: string }) =>
+          call(() => {
+            const id = this.grant(Number(TTL));
+            return { header: header(), ID: String(id), TTL: String(this.leases.get(id)!.ttl), error: '' };
+          }),
+        leaseRevoke: ({ ID }: { ID: string }) => call(() => this.revoke(BigInt(ID))),
+        leaseTimeToLive: ({ ID }: { ID: string }) =>
+          call(() => ({
+            keys: [...this.keys.values()].filter((kv) => String(kv.lease) === ID).map((kv) => kv.key),
+          })),
+      },
+      exchange: (_service: string, _method: string, { ID }: { ID: string }) =>
+        call(() => {
+          const lease = this.leases.get(BigInt(ID));
+          if (lease) lease.expires = this.now + lease.ttl * 1000;
+          return { header: header(), ID, TTL: String(lease?.ttl ?? 0) };
+        }),
+    };
+    return fake as unknown as Connection;
   }
 
-  #serve(method: object, request: object, judge: (request: TxnRequest) => void): object {
-    const { ID, TTL } = request as { ID: bigint; TTL: bigint };
-    switch (method) {
-      case METHODS.txn:
-        return this.#txn(request as TxnRequest, judge);
-      case METHODS.leaseGrant: {
-        const id = this.grant(Number(TTL));
-        return { ID: id, TTL: BigInt(this.leases.get(id)!.ttl) };
-      }
-      case METHODS.leaseRevoke:
-        this.revoke(ID);
-        return {};
-      case METHODS.leaseTimeToLive:
-        return { keys: [...this.keys.values()].filter((kv) => kv.lease === ID) };
-      case METHODS.leaseKeepAlive: {
-        const lease = this.leases.get(ID);
-        if (lease) lease.expires = this.now + lease.ttl * 1000;
-        return { ID, TTL: BigInt(lease?.ttl ?? 0) };
-      }
-    }
-    throw new Error('the fake etcd does not know this method');
+  #holds(c: ICompare): boolean {
+    const kv = this.keys.get(String(c.key));
+    if (c.target === 'Version') return (kv ? 1 : 0) === Number(c.version);
+    return String(kv?.modRevision ?? 0n) === String(c.mod_revision);
   }
 
-  #txn(request: TxnRequest, judge: (request: TxnRequest) => void): object {
-    const succeeded = (request.compare ?? []).every((c) => this.#holds(c));
-    if (succeeded) judge(request);
+  #apply(ops: readonly IRequestOp[]): ITxnResponse['responses'] {
     // One transaction is one revision.
     const revision = this.revision + 1n;
-    const responses = ((succeeded ? request.success : request.failure) ?? []).map((op) =>
-      this.#apply(op, revision),
-    );
-    return { succeeded, responses };
+    return ops.map((op) => {
+      if (op.request_put) {
+        const key = String(op.request_put.key);
+        const lease = op.request_put.ignore_lease
+          ? this.keys.get(key)!.lease
+          : BigInt(op.request_put.lease ?? 0);
+        if (lease !== 0n && !this.leases.has(lease)) {
+          throw new StoreError('lease-lost', 'etcdserver: requested lease not found');
+        }
+        this.put(key, String(op.request_put.value), lease);
+        this.revision = revision;
+        this.#stamp(key, revision);
+      }
+      if (op.request_delete_range) {
+        this.delete(String(op.request_delete_range.key));
+        this.revision = revision;
+        if (this.log.length > 0) this.#stampLog(revision);
+      }
+      const kv = op.request_range && this.keys.get(String(op.request_range.key));
+      const kvs = kv ? [{ mod_revision: String(kv.modRevision) } as IKeyValue] : [];
+      return { response_range: { kvs } } as ITxnResponse['responses'][number];
+    });
   }
 
-  #holds({ target, key, mod_revision }: Compare): boolean {
-    const kv = this.keys.get(key!);
-    return target === COMPARE.version ? kv === undefined : (kv?.mod_revision ?? 0n) === mod_revision;
+  #stamp(key: string, revision: bigint): void {
+    const kv = this.keys.get(key)!;
+    const isNew = kv.createRevision === kv.modRevision;
+    const stamped = { ...kv, modRevision: revision, createRevision: isNew ? revision : kv.createRevision };
+    this.keys.set(key, stamped);
+    this.log[this.log.length - 1] = { type: 'Put', kv: stamped };
   }
 
-  #apply(
-    { request_put: put, request_delete_range: del, request_range: range }: RequestOp,
-    revision: bigint,
-  ): object {
-    if (put) {
-      const lease = put.ignore_lease ? this.keys.get(put.key!)!.lease : (put.lease ?? 0n);
-      if (lease !== 0n && !this.leases.has(lease))
-        throw new StoreError('lease-lost', 'requested lease not found');
-      this.put(put.key!, put.value!, lease, revision);
-    }
-    if (del) this.delete(del.key!, revision);
-    const kv = range && this.keys.get(range.key!);
-    return { response_range: { kvs: kv ? [kv] : [] } };
+  #stampLog(revision: bigint): void {
+    const last = this.log.at(-1)!;
+    this.log[this.log.length - 1] = { ...last, kv: { ...last.kv, modRevision: revision } };
   }
 }

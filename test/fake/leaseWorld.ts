@@ -1,3 +1,4 @@
+import type { ITxnRequest } from 'etcd3/lib/rpc.js';
 import { StoreError } from '../../src/errors.ts';
 import { type Addr, addr, type Family } from '../../src/net/addr.ts';
 import type { Prefix } from '../../src/net/prefix.ts';
@@ -5,7 +6,6 @@ import { sameHost } from '../../src/subnet/allocate.ts';
 import type { StoreReport } from '../../src/subnet/api.ts';
 import { LeaseOps } from '../../src/subnet/etcd/leaseOps.ts';
 import { Mirror } from '../../src/subnet/etcd/mirror.ts';
-import type { TxnRequest } from '../../src/subnet/etcd/rpc.ts';
 import { formatKey } from '../../src/subnet/key.ts';
 import { leaseState, newLife, step } from '../../src/subnet/life.ts';
 import type { Life, LifeEvent, Op, Result } from '../../src/subnet/lifeTypes.ts';
@@ -78,7 +78,7 @@ export class FakeNode {
       seen: (revision) => {
         if (revision > this.#known) this.#known = revision;
       },
-      judge: (request) => this.#judge(request),
+      allow: (request) => this.#judge(request),
     });
     this.#ops = new LeaseOps(connection, PREFIX, () => this.etcd.now, instance);
     this.tell({ type: 'want', want: this.want });
@@ -127,7 +127,7 @@ export class FakeNode {
     this.#cursor += events.length;
     for (const { type, kv } of events) {
       this.#mirror.apply(type, kv);
-      if (kv.mod_revision > this.#known) this.#known = kv.mod_revision;
+      if (kv.modRevision > this.#known) this.#known = kv.modRevision;
     }
     this.tell({ type: 'view', view: this.#mirror.view()! });
   }
@@ -164,12 +164,12 @@ export class FakeNode {
   }
 
   /** Every write of a lease key is guarded, and only over what is this node's own; a reservation stays one. */
-  #judge(request: TxnRequest): void {
-    const guarded = new Set((request.compare ?? []).map((c) => c.key));
+  #judge(request: ITxnRequest): void {
+    const guarded = new Set((request.compare ?? []).map((c) => String(c.key)));
     for (const op of request.success ?? []) {
       const target = op.request_put ?? op.request_delete_range;
       if (!target) continue;
-      const key = target.key!;
+      const key = String(target.key);
       if (!guarded.has(key)) throw new Error(`${this.name}: an unguarded write of ${key}`);
       if (!key.startsWith(SUBNETS)) continue;
       const before = this.etcd.keys.get(key);

@@ -191,7 +191,7 @@ class World {
       const kv = this.etcd.keys.get(`${PREFIX}/subnets/${lease.key}`)!;
       const value = decodeValue(kv.value);
       expect(value).toEqual({ attrs: { ...n.want.attrs, node: n.node, instance: n.life.instance } });
-      expect(kv.mod_revision).toBe(lease.modRevision);
+      expect(kv.modRevision).toBe(lease.modRevision);
       if (lease.etcdLease === 'reservation') expect(kv.lease).toBe(0n);
       else expect(this.etcd.leases.get(kv.lease)!.ttl).toBe(n.want.ttl);
       for (const other of held) {

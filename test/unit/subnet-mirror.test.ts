@@ -1,14 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { Mirror } from '../../src/subnet/etcd/mirror.ts';
-import type { KeyValue } from '../../src/subnet/etcd/rpc.ts';
+import type { KeyValue } from '../../src/subnet/etcd/wire.ts';
 
 const PREFIX = '/coreos.com/network';
 const value = (ip: string) => `{"PublicIP":"${ip}","PublicIPv6":null}`;
-const kv = (name: string, text: string, mod_revision = 5n, over: Partial<KeyValue> = {}): KeyValue => ({
+const kv = (name: string, text: string, modRevision = 5n, over: Partial<KeyValue> = {}): KeyValue => ({
   key: `${PREFIX}/${name}`,
   value: text,
-  create_revision: 5n,
-  mod_revision,
+  createRevision: 5n,
+  modRevision,
   lease: 9n,
   ...over,
 });
@@ -38,8 +38,8 @@ describe('the mirror', () => {
   it('follows events, and its views do not change after', () => {
     const { m, keys } = mirror(A);
     const before = m.view()!;
-    m.apply('Put', { ...B, mod_revision: 11n });
-    m.apply('Delete', { ...A, mod_revision: 12n });
+    m.apply('Put', { ...B, modRevision: 11n });
+    m.apply('Delete', { ...A, modRevision: 12n });
     expect(keys()).toEqual(['10.5.2.0-24']);
     expect([...before.leases.keys()]).toEqual(['10.5.1.0-24']);
     expect([before.revision, m.view()!.revision]).toEqual([10n, 12n]);
@@ -50,7 +50,7 @@ describe('the mirror', () => {
     const { m, list } = mirror(A, B);
     const a = m.view()!.leases.get('10.5.1.0-24' as never);
     const b = m.view()!.leases.get('10.5.2.0-24' as never);
-    list(20n, structuredClone(A), { ...B, value: value('192.0.2.22'), mod_revision: 15n });
+    list(20n, structuredClone(A), { ...B, value: value('192.0.2.22'), modRevision: 15n });
     expect(m.view()!.leases.get('10.5.1.0-24' as never)).toBe(a);
     expect(m.view()!.leases.get('10.5.2.0-24' as never)).not.toBe(b);
     m.apply('Put', structuredClone(A));
@@ -59,8 +59,8 @@ describe('the mirror', () => {
 
   it.each([
     ['value', { value: value('192.0.2.9') }],
-    ['mod revision', { mod_revision: 6n }],
-    ['create revision', { create_revision: 4n }],
+    ['mod revision', { modRevision: 6n }],
+    ['create revision', { createRevision: 4n }],
     ['etcd lease', { lease: 10n }],
   ])('sees a changed %s', (_, change) => {
     const { m, list } = mirror(A);
@@ -119,18 +119,18 @@ describe('the mirror', () => {
     const { m, list } = mirror(A);
     const count = () => m.view()!.occupancy;
     const first = count();
-    m.apply('Put', { ...A, mod_revision: 11n });
-    list(12n, { ...A, mod_revision: 11n });
+    m.apply('Put', { ...A, modRevision: 11n });
+    list(12n, { ...A, modRevision: 11n });
     expect(count()).toBe(first);
-    m.apply('Put', { ...B, mod_revision: 13n, create_revision: 13n });
+    m.apply('Put', { ...B, modRevision: 13n, createRevision: 13n });
     expect(count()).toBe(first + 1);
     list(
       20n,
-      { ...A, mod_revision: 19n, create_revision: 19n },
-      { ...B, mod_revision: 13n, create_revision: 13n },
+      { ...A, modRevision: 19n, createRevision: 19n },
+      { ...B, modRevision: 13n, createRevision: 13n },
     );
     expect(count()).toBe(first + 2);
-    m.apply('Delete', { ...A, mod_revision: 21n });
+    m.apply('Delete', { ...A, modRevision: 21n });
     expect(count()).toBe(first + 3);
     list(22n);
     expect(count()).toBe(first + 4);

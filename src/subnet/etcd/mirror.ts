@@ -4,7 +4,7 @@ import { parseKey } from '../key.ts';
 import type { Lease, Revision, SubnetKey } from '../types.ts';
 import { decodeValue, isInstance } from '../value.ts';
 import type { ChallengeKey, PrefixView, Unreadable } from '../view.ts';
-import type { KeyValue } from './rpc.ts';
+import type { KeyValue } from './wire.ts';
 
 /** What is under `<prefix>/subnets/`, by the name behind that. A name is in one of `leases` and `unreadable`. */
 interface Subnets {
@@ -72,7 +72,7 @@ export class Mirror {
   /** Take in one event of the watch. */
   apply(type: 'Put' | 'Delete', kv: KeyValue): void {
     const place = this.#place(kv.key);
-    if (kv.mod_revision > this.#revision) this.#revision = kv.mod_revision;
+    if (kv.modRevision > this.#revision) this.#revision = kv.modRevision;
     this.#view = undefined;
     if (place?.in === 'config') this.#config = type === 'Put' ? kv.value : undefined;
     else if (place?.in === 'challenge') {
@@ -139,7 +139,7 @@ export class Mirror {
     else into.leases.delete(name as SubnetKey);
     if (bad) into.unreadable.set(name, bad);
     else into.unreadable.delete(name);
-    return old?.create_revision !== kv.create_revision;
+    return old?.createRevision !== kv.createRevision;
   }
 }
 
@@ -152,14 +152,14 @@ export interface Filling {
 
 const sameKeyValue = (a: KeyValue, b: KeyValue): boolean =>
   a.value === b.value &&
-  a.mod_revision === b.mod_revision &&
-  a.create_revision === b.create_revision &&
+  a.modRevision === b.modRevision &&
+  a.createRevision === b.createRevision &&
   a.lease === b.lease;
 
 function readSubnet(name: string, kv: KeyValue): Lease | Unreadable {
   const revisions = {
-    createRevision: kv.create_revision,
-    modRevision: kv.mod_revision,
+    createRevision: kv.createRevision,
+    modRevision: kv.modRevision,
     etcdLease: kv.lease === 0n ? ('reservation' as const) : kv.lease,
   };
   const key = parseKey(name);
@@ -177,5 +177,5 @@ function readChallenge(kv: KeyValue): ChallengeKey {
   } catch {
     // Whoever wrote it will get no answer by name; an owner deletes it all the same.
   }
-  return { instance, modRevision: kv.mod_revision };
+  return { instance, modRevision: kv.modRevision };
 }

@@ -1,13 +1,14 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import type { IDuplexStream, IWatchRequest, IWatchResponse } from 'etcd3/lib/rpc.js';
 import { backoff, STORE_BACKOFF } from '../../backoff.ts';
 import { STORE_DEADLINE } from '../../contract.ts';
 import { StoreError } from '../../errors.ts';
 import { Latest } from '../../latest.ts';
-import type { StoreOptions, StoreReport, StoreStatus } from '../api.ts';
+import type { StoreOptions, StoreStatus } from '../api.ts';
 import type { PrefixView } from '../view.ts';
 import type { Connection } from './connection.ts';
 import { Mirror } from './mirror.ts';
-import { DELETED, METHODS, RangeReader, type WatchResponse } from './rpc.ts';
+import { RangeReader } from './wire.ts';
 
 /** Milliseconds of decoding before the event loop gets a turn. */
 const SLICE = 4;
@@ -55,6 +56,11 @@ export class PrefixWatch {
 
   /** Runs until `signal` aborts; never rejects. */
   async run(signal: AbortSignal): Promise<void> {
+    await this.#loop(signal);
+    clearTimeout(this.#publishing);
+  }
+
+  async #loop(signal: AbortSignal): Promise<void> {
     let failures = 0;
     while (!signal.aborted) {
       let wait = 0;
@@ -67,12 +73,19 @@ export class PrefixWatch {
           this.#setStatus(null);
         });
       } catch (error) {
-        if (signal.aborted) break;
-        wait = this.#pause(error, ++failures);
+        if (signal.aborted) return;
+        const lived = failures === 0 && this.#mirror.lists > 0;
+        failures++;
+        // After a compaction there is nothing to wait for.
+        if (!(error instanceof StoreError && error.fault === 'compacted')) {
+          wait = lived ? this.#random() * SPREAD : backoff(failures, STORE_BACKOFF, this.#random);
+          const message = `waiting for ${error instanceof StoreError ? '' : 'etcd: '}${(error as Error).message}`;
+          if (failures === 1) this.#say('warn', 'disconnected', message);
+          this.#setStatus(message);
+        }
       }
       await sleep(wait, undefined, { signal }).catch(() => {});
     }
-    clearTimeout(this.#publishing);
   }
 
   /** One list and nothing more, for commands. Rejects with StoreError when etcd does not answer. */
@@ -81,26 +94,16 @@ export class PrefixWatch {
     return this.#mirror.view()!;
   }
 
-  /** Milliseconds until the next attempt after the n-th failure in a row. */
-  #pause(error: unknown, failures: number): number {
-    // After a compaction there is nothing to wait for.
-    if (error instanceof StoreError && error.fault === 'compacted') return 0;
-    const message = `waiting for ${error instanceof StoreError ? '' : 'etcd: '}${(error as Error).message}`;
-    if (failures === 1) this.#say('warn', 'disconnected', message);
-    this.#setStatus(message);
-    const isFirstLoss = failures === 1 && this.#mirror.lists > 0;
-    return isFirstLoss ? this.#random() * SPREAD : backoff(failures, STORE_BACKOFF, this.#random);
-  }
-
-  /** Everything that begins with `<prefix>/`: "0" follows "/" in ASCII. */
-  get #range(): { readonly key: string; readonly range_end: string } {
-    return { key: `${this.#options.prefix}/`, range_end: `${this.#options.prefix}0` };
-  }
-
   /** One list of everything; resolves to its revision. */
   async #list(): Promise<bigint> {
+    const { prefix } = this.#options;
     const known = this.#connection.cluster;
-    const reader = new RangeReader(await this.#connection.call(METHODS.range, this.#range));
+    const bytes = await this.#connection.rawRange({
+      key: Buffer.from(`${prefix}/`),
+      // The key after all that begin with `<prefix>/`: "0" follows "/" in ASCII.
+      range_end: Buffer.from(`${prefix}0`),
+    });
+    const reader = new RangeReader(bytes);
     const filling = this.#mirror.fill();
     let sliceEnds = performance.now() + SLICE;
     for (let kv = reader.next(); kv !== undefined; kv = reader.next()) {
@@ -109,54 +112,80 @@ export class PrefixWatch {
       await nextTurn();
       sliceEnds = performance.now() + SLICE;
     }
-    const { revision, cluster_id: clusterId } = reader.header;
-    const isRestored = (known.clusterId ?? clusterId) !== clusterId || revision < known.revision;
-    if (isRestored) {
+    const revision = BigInt(reader.header.revision);
+    const clusterId = reader.header.cluster_id;
+    const restored = (known.clusterId ?? clusterId) !== clusterId || revision < known.revision;
+    if (restored) {
       this.#connection.restored(clusterId, revision);
-      const message = `etcd has gone back in time, from revision ${known.revision} to ${revision}`;
-      this.#say('warn', 'restored', message);
+      this.#say(
+        'warn',
+        'restored',
+        `etcd has gone back in time, from revision ${known.revision} to ${revision}`,
+      );
     } else this.#connection.note(reader.header);
-    filling.finish(revision, isRestored);
+    filling.finish(revision, restored);
     this.#publish();
     return revision;
   }
 
   /** Follow events from a revision on. Rejects with StoreError when the stream ends; resolves when `signal` aborts. */
   async #follow(from: bigint, signal: AbortSignal, onLive: () => void): Promise<void> {
-    const { stream, failed } = await this.#connection.stream(METHODS.watch);
+    const { stream, failed } = await this.#connection.stream<IWatchRequest, IWatchResponse>('Watch', 'watch');
+    const { prefix } = this.#options;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const created = setTimeout(
       () => reject(failed({ code: 4, details: 'no answer to a watch request' })),
       STORE_DEADLINE,
     );
-    let pending: WatchResponse['events'][number][] = [];
-    stream.on('data', (response: WatchResponse) => {
-      if (response.created) {
-        clearTimeout(created);
-        onLive();
+    const fragments: IWatchResponse['events'] = [];
+    stream.on('data', (response) => {
+      try {
+        if (response.created) {
+          clearTimeout(created);
+          onLive();
+        }
+        if (response.canceled) return reject(cancelled(response));
+        fragments.push(...response.events);
+        if ((response as { fragment?: boolean }).fragment) return;
+        this.#connection.note(response.header);
+        for (const event of fragments.splice(0)) {
+          this.#mirror.apply(event.type, {
+            key: event.kv.key.toString(),
+            value: event.kv.value.toString(),
+            createRevision: BigInt(event.kv.create_revision),
+            modRevision: BigInt(event.kv.mod_revision),
+            lease: BigInt(event.kv.lease),
+          });
+        }
+        this.#publishSoon();
+      } catch (error) {
+        reject(error);
       }
-      if (response.canceled) return reject(cancelled(response));
-      pending.push(...response.events);
-      if (response.fragment) return;
-      this.#connection.note(response.header);
-      for (const { type, kv } of pending) if (kv) this.#mirror.apply(type === DELETED ? 'Delete' : 'Put', kv);
-      pending = [];
-      this.#publishSoon();
     });
-    stream.on('error', (error) => reject(failed(error)));
-    stream.on('end', () => reject(failed({ code: 14, details: 'etcd ended the watch' })));
+    let over = false;
+    // An end of our own making is no reason to leave the endpoint, as telling a failure does.
+    const broken = (error: unknown) => over || reject(failed(error));
+    stream.on('error', broken);
+    stream.on('end', () => broken({ code: 14, details: 'etcd ended the watch' }));
     const stop = () => resolve();
     signal.addEventListener('abort', stop);
     if (signal.aborted) stop();
-    stream.write({ create_request: { ...this.#range, start_revision: from, fragment: true } });
+    const request: IWatchRequest & { create_request: { fragment: boolean } } = {
+      create_request: {
+        key: Buffer.from(`${prefix}/`),
+        range_end: Buffer.from(`${prefix}0`),
+        start_revision: String(from),
+        fragment: true,
+      },
+    };
+    stream.write(request);
     try {
       await promise;
     } finally {
+      over = true;
       clearTimeout(created);
       signal.removeEventListener('abort', stop);
-      // What it still says does not matter any more.
-      stream.on('error', () => {});
-      stream.cancel();
+      end(stream);
     }
   }
 
@@ -197,19 +226,25 @@ export class PrefixWatch {
     };
   }
 
-  #say(level: StoreReport['level'], event: StoreReport['event'], message: string): void {
+  #say(level: 'info' | 'warn', event: 'connected' | 'disconnected' | 'restored', message: string): void {
     this.#options.onReport?.({ level, event, message, fields: { endpoint: this.#connection.endpoint } });
   }
 }
 
-function cancelled(response: WatchResponse): StoreError {
-  if (response.compact_revision !== 0n) {
+function cancelled(response: IWatchResponse): StoreError {
+  if (response.compact_revision !== '0') {
     return new StoreError(
       'compacted',
       `the watch's revision was compacted away at ${response.compact_revision}`,
     );
   }
-  const reason = response.cancel_reason || 'no reason given';
+  const reason = (response as { cancel_reason?: string }).cancel_reason || 'no reason given';
   const fault = /auth|permission/.test(reason) ? 'unauthorized' : 'unavailable';
   return new StoreError(fault, `etcd cancelled the watch: ${reason}`);
+}
+
+/** Cancel a stream, whatever state it is in; what it still says does not matter any more. */
+function end(stream: IDuplexStream<IWatchRequest, IWatchResponse>): void {
+  stream.on('error', () => {});
+  stream.cancel();
 }
