@@ -7,7 +7,7 @@ import { compareLink, type LinkChange, ownsLink } from './link.ts';
 import { ownsNeigh, sameNeigh } from './neigh.ts';
 import type { ObservedRoute } from './observed.ts';
 import { IPV6_METRIC, isAdoptable, ownsRoute, sameNextHop, sameRoute } from './route.ts';
-import { fdbKey, type ObservedState } from './state.ts';
+import type { ObservedState } from './state.ts';
 import { isVacuous, sameValue } from './sysctl.ts';
 import { type Fdb, type KernelObject, type Link, type Owner, objectKey, type Route } from './types.ts';
 
@@ -84,8 +84,6 @@ class Differ {
   readonly #fresh = new Set<string>();
   /** Links this plan gives another MAC: the kernel drops their neighbours. */
   readonly #newMac = new Set<string>();
-  /** Addresses that have made room already. */
-  readonly #gone = new Set<Doomed>();
 
   constructor(observed: ObservedState, desired: DesiredState, owner: Owner, options: PlanOptions) {
     this.#observed = observed;
@@ -153,7 +151,6 @@ class Differ {
       const there = this.#observed.addressesAt(wanted.dev, key);
       if (there.some(isUsable)) return undefined;
       const inTheWay = [...this.#observed.addresses(wanted.dev)].filter((o) => standsInTheWay(o, wanted));
-      for (const o of inTheWay) this.#gone.add(o);
       return put(key, wanted, ...inTheWay.map((o): Op => ({ verb: 'delete', object: o })), create);
     });
 
@@ -226,26 +223,22 @@ class Differ {
     );
     const goes = new Set([...this.#fresh, ...links.map((o) => o.name)]);
     let count = 0;
-    for (const o of this.#observed.routes()) {
+    for (const [key, rows] of this.#observed.routesByKey()) {
       if (++count % BREATH === 0) yield undefined;
-      if (o.dev !== undefined && goes.has(o.dev)) continue;
-      const key = objectKey(o);
-      if (o.tos === 0 && route.has(key)) continue;
+      const isWanted = route.has(key);
       const adopted = this.#options.adopted?.get(key);
-      if (
-        ownsRoute(o, this.#owner) ||
-        (adopted && o.protocol === adopted.protocol && sameNextHop(o, adopted))
-      )
-        yield* this.#drop(key, o);
+      for (const o of rows) {
+        if ((isWanted && o.tos === 0) || (o.dev !== undefined && goes.has(o.dev))) continue;
+        const isAdopted = adopted && o.protocol === adopted.protocol && sameNextHop(o, adopted);
+        if (isAdopted || ownsRoute(o, this.#owner)) yield* this.#drop(key, o);
+      }
     }
     for (const dev of this.#observed.tunnels()) {
       if (goes.has(dev)) continue;
-      for (const rows of this.#observed.fdb(dev).values()) {
+      for (const [key, rows] of this.#observed.fdb(dev)) {
         if (++count % BREATH === 0) yield undefined;
-        for (const o of rows) {
-          const key = fdbKey(o);
-          if (!fdb.has(key) && ownsFdb(o, this.#owner)) yield* this.#drop(key, o);
-        }
+        if (fdb.has(key)) continue;
+        for (const o of rows) if (ownsFdb(o, this.#owner)) yield* this.#drop(key, o);
       }
       for (const [key, rows] of this.#observed.neighs(dev)) {
         if (++count % BREATH === 0) yield undefined;
@@ -255,7 +248,7 @@ class Differ {
     }
     for (const o of this.#observed.addresses()) {
       const key = objectKey(o);
-      if (this.#gone.has(o) || goes.has(o.dev)) continue;
+      if (goes.has(o.dev)) continue;
       if (!address.has(key) && ownsAddress(o, this.#owner)) yield* this.#drop(key, o);
     }
     for (const o of links) yield* this.#drop(linkKey(o.name), o);

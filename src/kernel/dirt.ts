@@ -37,14 +37,14 @@ export class Dirt {
   /** Milliseconds the last look at routes took. */
   routeCost = 0;
   readonly #state: ObservedState;
-  #links = new Set<number>();
+  readonly #links = new Set<number>();
   #allLinks = false;
-  #addresses = new Set<number>();
+  readonly #addresses = new Set<number>();
   #allAddresses = false;
-  #neighs = new Set<number>();
-  #fdb = new Set<number>();
+  readonly #neighs = new Set<number>();
+  readonly #fdb = new Set<number>();
   /** By family, the monotonic milliseconds at which to look. */
-  #routes = new Map<Family, number>();
+  readonly #routes = new Map<Family, number>();
 
   constructor(state: ObservedState) {
     this.#state = state;
@@ -118,8 +118,7 @@ export class Dirt {
         if (family === undefined) return;
         const lazy = Math.min(Math.max(LAZY.atLeast, LAZY.timesCost * this.routeCost), LAZY.atMost);
         const soon = ours || link === undefined || this.carriers.has(link.name);
-        const due = soon ? 0 : now + lazy;
-        this.#routes.set(family, Math.min(due, this.#routes.get(family) ?? Number.POSITIVE_INFINITY));
+        this.#routesAt(family, soon ? 0 : now + lazy);
         break;
       }
       case 'sysctl':
@@ -135,8 +134,34 @@ export class Dirt {
     return this.#routes.size === 0 ? undefined : Math.min(...this.#routes.values());
   }
 
-  /** The next job; links before what stands on them. */
-  take(now: number): Job | undefined {
+  /** Takes out all that is due, so that what comes meanwhile is another matter. */
+  split(now: number): Dirt {
+    const due = new Dirt(this.#state);
+    due.devices = this.devices;
+    due.carriers = this.carriers;
+    due.absorb(this);
+    this.#allLinks = false;
+    this.#allAddresses = false;
+    this.sysctls = false;
+    for (const set of [this.#links, this.#addresses, this.#neighs, this.#fdb]) set.clear();
+    for (const [family, at] of due.#routes) (at <= now ? this : due).#routes.delete(family);
+    return due;
+  }
+
+  /** Takes everything over from another. */
+  absorb(other: Dirt): void {
+    this.#allLinks ||= other.#allLinks;
+    this.#allAddresses ||= other.#allAddresses;
+    this.sysctls ||= other.sysctls;
+    for (const ifindex of other.#links) this.#links.add(ifindex);
+    for (const ifindex of other.#addresses) this.#addresses.add(ifindex);
+    for (const ifindex of other.#neighs) this.#neighs.add(ifindex);
+    for (const ifindex of other.#fdb) this.#fdb.add(ifindex);
+    for (const [family, at] of other.#routes) this.#routesAt(family, at);
+  }
+
+  /** The next job; links before what stands on them. Undefined: all is done. */
+  take(): Job | undefined {
     if (this.#allLinks) {
       this.#allLinks = false;
       this.#links.clear();
@@ -151,8 +176,7 @@ export class Dirt {
     for (const ifindex of drain(this.#addresses)) return { what: 'addresses', ifindex };
     for (const ifindex of drain(this.#neighs)) return { what: 'neighs', ifindex };
     for (const ifindex of drain(this.#fdb)) return { what: 'fdb', ifindex };
-    for (const [family, due] of this.#routes) {
-      if (due > now) continue;
+    for (const family of this.#routes.keys()) {
       this.#routes.delete(family);
       return { what: 'routes', family };
     }
@@ -171,8 +195,12 @@ export class Dirt {
     else if (job.what === 'addresses') this.#addresses.add(job.ifindex!);
     else if (job.what === 'neighs') this.#neighs.add(job.ifindex);
     else if (job.what === 'fdb') this.#fdb.add(job.ifindex);
-    else if (job.what === 'routes') this.#routes.set(job.family, 0);
+    else if (job.what === 'routes') this.#routesAt(job.family, 0);
     else this.sysctls = true;
+  }
+
+  #routesAt(family: Family, at: number): void {
+    this.#routes.set(family, Math.min(at, this.#routes.get(family) ?? Number.POSITIVE_INFINITY));
   }
 
   #anyRoutes(): void {

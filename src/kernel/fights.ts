@@ -27,6 +27,10 @@ export class Fights {
     this.#update(record, now);
   }
 
+  get isEmpty(): boolean {
+    return this.#records.size === 0;
+  }
+
   /** When the object may be touched again; undefined: at once. */
   until(key: string, now: number): number | undefined {
     const record = this.#records.get(key);

@@ -17,8 +17,8 @@ export interface ObserverOptions {
   readonly onError?: (cause: unknown) => void;
 }
 
-/** Called after each look with the kinds that were looked at. The state is the same object every time. */
-export type ChangeListener = (state: ObservedState, looked: ReadonlySet<KindName>) => void;
+/** Called after a look that found something changed, with its kinds. The state is the same object every time. */
+export type ChangeListener = (state: ObservedState, changed: ReadonlySet<KindName>) => void;
 
 const NO_OWNER: Owner = { devices: new Set() };
 /** Milliseconds between attempts to look at a kernel that does not answer. */
@@ -43,6 +43,8 @@ export class Observer {
   #timerAt = Number.POSITIVE_INFINITY;
   #queue: Promise<unknown> = Promise.resolve();
   #failures = 0;
+  #isDoubtful = true;
+  #isQueued = false;
   /** Monotonic milliseconds before which no look is taken on account of hints: looking must not become all we do. */
   #restUntil = 0;
   #stopped = false;
@@ -85,6 +87,7 @@ export class Observer {
     const old = this.#owner.devices;
     this.#owner = owner;
     this.#dirt.devices = owner.devices;
+    this.#isDoubtful = true;
     for (const dev of old) if (!owner.devices.has(dev)) this.state.forgetTunnel(dev);
     for (const dev of owner.devices) {
       const link = this.state.link(dev);
@@ -98,7 +101,10 @@ export class Observer {
     const known = this.#sysctls;
     this.#sysctls = sysctls;
     this.#dirt.carriers = carriers;
-    if ([...sysctls].some((path) => !known.has(path))) this.#dirt.sysctls = true;
+    if ([...sysctls].some((path) => !known.has(path))) {
+      this.#dirt.sysctls = true;
+      this.#isDoubtful = true;
+    }
   }
 
   /** Look at everything again, soon. */
@@ -107,9 +113,13 @@ export class Observer {
     this.#schedule();
   }
 
-  /** Look again at what an object of ours stands on, soon: an operation on it did not go as the state had it. */
+  /**
+   * Look again at what an object of ours stands on, before anything is decided: an operation on it did not go as the
+   * state had it, or did more than the state can tell.
+   */
   doubt(kind: KindName, dev: string | undefined): void {
     this.#dirt.object(kind, dev);
+    this.#isDoubtful = true;
     this.#schedule();
   }
 
@@ -125,6 +135,11 @@ export class Observer {
     return run;
   }
 
+  /** Is the state too old to decide on? Mere notifications do not make it so: what they mean is looked at in time. */
+  get isDoubtful(): boolean {
+    return this.#isDoubtful;
+  }
+
   /**
    * Look at all that is doubtful now. Only inside {@link exclusive}. Rejects when the kernel does not answer; what was
    * doubtful stays so.
@@ -132,24 +147,30 @@ export class Observer {
   async refresh(): Promise<void> {
     if (this.#stopped) return;
     const started = performance.now();
-    const looked = new Set<KindName>();
+    const changed = new Set<KindName>();
+    const dirt = this.#dirt.split(started);
+    this.#isDoubtful = false;
+    let isRoutes = false;
     try {
       // A look at the links can make more doubtful: a link that has come or gone.
-      for (let job = this.#dirt.take(started); job; job = this.#dirt.take(started)) {
+      for (let job = dirt.take(); job; job = dirt.take()) {
+        isRoutes ||= job.what === 'routes';
         try {
-          await this.#look(job, looked);
+          await this.#look(job, dirt, changed);
         } catch (cause) {
-          this.#dirt.giveBack(job);
+          dirt.giveBack(job);
+          this.#isDoubtful = true;
           throw cause;
         }
       }
       this.#failures = 0;
     } finally {
+      this.#dirt.absorb(dirt);
       const cost = performance.now() - started;
-      if (looked.size > 0) this.#restUntil = performance.now() + Math.min(10 * cost, Math.max(400, 2 * cost));
-      this.#dirt.routeCost = looked.has('route') ? cost : this.#dirt.routeCost;
+      if (isRoutes) this.#dirt.routeCost = cost;
+      this.#restUntil = performance.now() + Math.min(10 * cost, Math.max(400, 2 * cost));
     }
-    if (looked.size > 0) for (const listener of this.#listeners) listener(this.state, looked);
+    if (changed.size > 0) for (const listener of this.#listeners) listener(this.state, changed);
     this.#schedule();
   }
 
@@ -179,69 +200,83 @@ export class Observer {
   /** One timer, set to the first moment at which something doubtful is due. */
   #schedule(): void {
     const due = this.#dirt.due();
-    if (due === undefined || this.#stopped) return;
+    // A look that is queued or under way comes back here when it ends.
+    if (due === undefined || this.#stopped || this.#isQueued) return;
     const now = performance.now();
     const retry = this.#failures === 0 ? 0 : Math.min(RETRY.last, RETRY.first * 2 ** (this.#failures - 1));
-    const at = Math.max(now + this.#options.debounce + retry, due, this.#restUntil);
-    if (at >= this.#timerAt) return;
-    clearTimeout(this.#timer);
-    this.#timerAt = at;
-    this.#timer = setTimeout(() => {
-      this.#timerAt = Number.POSITIVE_INFINITY;
-      this.exclusive(() => this.refresh()).catch((cause) => {
-        this.#failures++;
-        this.#options.onError(cause);
-        this.#schedule();
-      });
-    }, at - now);
+    const at = Math.max(now + this.#options.debounce + retry, due);
+    if (at < this.#timerAt) this.#wakeAt(at);
   }
 
-  async #look(job: Job, looked: Set<KindName>): Promise<void> {
+  #wakeAt(at: number): void {
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    this.#timer = setTimeout(
+      () => {
+        this.#timerAt = Number.POSITIVE_INFINITY;
+        // Known only now: a look may have been taken since the timer was set.
+        if (performance.now() < this.#restUntil) {
+          this.#wakeAt(this.#restUntil);
+          return;
+        }
+        this.#isQueued = true;
+        this.exclusive(() => this.refresh())
+          .catch((cause) => {
+            this.#failures++;
+            this.#options.onError(cause);
+          })
+          .finally(() => {
+            this.#isQueued = false;
+            this.#schedule();
+          });
+      },
+      Math.max(0, at - performance.now()),
+    );
+  }
+
+  async #look(job: Job, dirt: Dirt, changed: Set<KindName>): Promise<void> {
+    const { state } = this;
     switch (job.what) {
       case 'links':
-        this.state.setLinks(await this.#kernel.links());
-        looked.add('link');
+        if (state.setLinks(await this.#kernel.links())) changed.add('link');
         for (const dev of this.#owner.devices) {
-          const link = this.state.link(dev);
-          if (link) this.#dirt.tunnel(link.ifindex);
+          const link = state.link(dev);
+          if (link) dirt.tunnel(link.ifindex);
         }
         break;
       case 'link': {
-        const before = this.state.linkAt(job.ifindex);
+        const before = state.linkAt(job.ifindex);
         const [link] = await this.#kernel.links(job.ifindex);
-        this.state.setLink(job.ifindex, link);
-        looked.add('link');
+        if (state.setLink(job.ifindex, link)) changed.add('link');
         // Its name tells whose it is; a newcomer's is known only now.
-        if (this.#dirt.matters(before) || this.#dirt.matters(link)) this.#dirt.device(job.ifindex);
+        if (dirt.matters(before) || dirt.matters(link)) dirt.device(job.ifindex);
         break;
       }
       case 'addresses':
-        this.state.setAddresses(await this.#kernel.addresses(job.ifindex), job.ifindex);
-        looked.add('address');
+        if (await state.setAddresses(await this.#kernel.addresses(job.ifindex), job.ifindex))
+          changed.add('address');
         break;
       case 'neighs':
       case 'fdb': {
-        const link = this.state.linkAt(job.ifindex);
+        const link = state.linkAt(job.ifindex);
         if (!link || !this.#owner.devices.has(link.name)) break;
         if (job.what === 'neighs') {
-          this.state.setNeighs(link.name, await this.#kernel.neighs(job.ifindex));
-          looked.add('neigh');
+          if (await state.setNeighs(link.name, await this.#kernel.neighs(job.ifindex))) changed.add('neigh');
         } else if (link.vxlan) {
-          this.state.setFdb(link.name, await this.#kernel.fdb(job.ifindex));
-          looked.add('fdb');
+          if (await state.setFdb(link.name, await this.#kernel.fdb(job.ifindex))) changed.add('fdb');
         }
         break;
       }
       case 'routes':
         for (const protocol of ROUTE_PROTOCOLS) {
-          const query = { family: job.family, protocol };
-          this.state.setRoutes(job.family, protocol, await this.#kernel.routes(query, this.#keep()));
+          const rows = await this.#kernel.routes({ family: job.family, protocol }, this.#keep());
+          if (await state.setRoutes(job.family, protocol, rows)) changed.add('route');
         }
-        looked.add('route');
         break;
       case 'sysctls':
-        for (const path of this.#sysctls) this.state.setSysctl(path, await this.#kernel.sysctl(path));
-        looked.add('sysctl');
+        for (const path of this.#sysctls) {
+          if (state.setSysctl(path, await this.#kernel.sysctl(path))) changed.add('sysctl');
+        }
         break;
     }
   }

@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { NETLINK_CHUNK } from '../contract.ts';
 import { type DesiredState, describe, deviceOf } from './desired.ts';
 import { type PlanItem, plan, type Step } from './diff.ts';
@@ -6,12 +5,11 @@ import type { Fights } from './fights.ts';
 import type { ObservedRoute } from './observed.ts';
 import type { Observer } from './observer.ts';
 import { settled } from './outcome.ts';
+import { Slices } from './slices.ts';
 import { countByKind } from './status.ts';
 import type { Troubles } from './troubles.ts';
 import type { KernelObject, KindName } from './types.ts';
 
-/** Milliseconds of work before the event loop gets a turn. */
-const SLICE = 4;
 const EXAMPLES = 5;
 
 /** What the passes of one reconciler share. */
@@ -77,21 +75,20 @@ export class Pass {
 
   /** Rejects only when the kernel does not answer at all. */
   async run(): Promise<PassResult> {
-    const { observer, troubles, adopted } = this.#context;
+    const { observer, troubles, fights, adopted } = this.#context;
     troubles.reconsider((key) => this.#deviceOf(key));
     const items = plan(observer.state, this.#objects, observer.owner, {
       prune: this.#prune,
       adopted,
-      held: (key) => this.#held(key),
+      ...(troubles.isEmpty && fights.isEmpty ? {} : { held: (key: string) => this.#held(key) }),
     });
-    let sliceEnd = performance.now() + SLICE;
+    const slices = new Slices();
     for (const item of items) {
       if (item) await this.#take(item);
       if (!this.#result.whole) return this.#result;
-      if (performance.now() >= sliceEnd) {
-        await nextTurn();
+      if (slices.isOver) {
+        await slices.next();
         if (this.#context.isStale()) this.#result.whole = false;
-        sliceEnd = performance.now() + SLICE;
       }
     }
     await this.#flush();

@@ -4,6 +4,7 @@ import { Fights } from './fights.ts';
 import type { ObservedRoute } from './observed.ts';
 import type { Observer } from './observer.ts';
 import { Pass, type PassContext, type PassResult } from './pass.ts';
+import { Slices } from './slices.ts';
 import { countByKind, MOST_LISTED, type PassReport, type ReconcilerStatus } from './status.ts';
 import { Troubles } from './troubles.ts';
 import { type KernelObject, KIND_ORDER, type KindName } from './types.ts';
@@ -18,9 +19,6 @@ export interface ReconcilerOptions {
   /** [0, 1), for jitter. */
   readonly random?: () => number;
 }
-
-/** Milliseconds of work before the event loop gets a turn. */
-const SLICE = 4;
 
 interface Wish {
   readonly revision: bigint;
@@ -92,17 +90,15 @@ export class Reconciler {
   ): Promise<void> {
     const turn = ++this.#turn;
     const sorting = sortDesired(objects);
-    let sliceEnd = performance.now() + SLICE;
-    for (let count = 1; ; count++) {
-      const step = sorting.next();
+    const slices = new Slices();
+    for (let step = sorting.next(); ; step = sorting.next()) {
       if (step.done) {
         this.#wish = { revision, objects: step.value, prune: options.prune };
         break;
       }
-      if (count % 32 === 0 && performance.now() >= sliceEnd) {
-        await nextTurn();
+      if (slices.isOver) {
+        await slices.next();
         if (turn !== this.#turn || this.#stopped) return;
-        sliceEnd = performance.now() + SLICE;
       }
     }
     const { sysctl, route, link } = this.#wish.objects;
@@ -186,10 +182,12 @@ export class Reconciler {
   }
 
   async #pass(wish: Wish): Promise<void> {
-    this.#looking = true;
-    await this.#observer.refresh().finally(() => {
-      this.#looking = false;
-    });
+    if (this.#observer.isDoubtful) {
+      this.#looking = true;
+      await this.#observer.refresh().finally(() => {
+        this.#looking = false;
+      });
+    }
     const isStale = () => this.#wish !== wish || this.#stopped;
     const result = await new Pass({ ...this.#context, isStale }, wish).run();
     for (const kind of KIND_ORDER) this.#repairs[kind] += result.repaired[kind];

@@ -96,13 +96,25 @@ export const sameNextHop = (a: Route, b: Route): boolean =>
 export const isAdoptable = (o: ObservedRoute, wanted: Route): boolean =>
   o.protocol === RTPROT_BOOT && o.via !== undefined && sameRoute(o, wanted);
 
+/** Is it the same route still, in every respect? */
+export const sameRow = (a: ObservedRoute, b: ObservedRoute): boolean =>
+  sameNextHop(a, b) &&
+  a.ifindex === b.ifindex &&
+  a.onlink === b.onlink &&
+  a.mtu === b.mtu &&
+  a.rtmType === b.rtmType &&
+  a.scope === b.scope &&
+  a.tos === b.tos &&
+  sameAddr(a.src, b.src) &&
+  a.odd === b.odd;
+
 /** What the kernel shows after it has accepted one of ours. */
 export function observedRoute(route: Route, ifindex: number | undefined): ObservedRoute {
   return {
     ...route,
     ...(ifindex === undefined ? {} : { ifindex }),
-    rtmType: route.type === 'blackhole' ? RTN_BLACKHOLE : RTN_UNICAST,
-    scope: 0,
+    rtmType: RTN[route.type],
+    scope: scopeFor(route),
     tos: 0,
     odd: false,
   };
@@ -155,15 +167,18 @@ const ODD = [
 
 const RTN = { unicast: RTN_UNICAST, blackhole: RTN_BLACKHOLE } as const;
 
+/** IPv4 tells how far away the destination is: without a gateway it is on the link. */
+const scopeFor = (o: Route): number =>
+  o.type === 'unicast' && !o.via && o.dst.addr.family === 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
+
 function write(o: Route, names: Names): [Partial<Rtm>, RouteAttributes] {
-  const isLink = o.type === 'unicast' && o.via === undefined && o.dst.addr.family === 4;
   return [
     {
       rtm_family: afOf(o.dst.addr.family),
       rtm_dst_len: o.dst.len,
       rtm_table: RT_TABLE_MAIN,
       rtm_protocol: o.protocol,
-      rtm_scope: isLink ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
+      rtm_scope: scopeFor(o),
       rtm_type: RTN[o.type],
       rtm_flags: o.onlink ? RTNH_F_ONLINK : 0,
     },

@@ -1,37 +1,34 @@
-import type { Family } from '../net/addr.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { type Family, sameAddr } from '../net/addr.ts';
 import { IFA_F_PERMANENT } from '../netlink/rtnl.ts';
 import type { Doomed, Op } from './kernel.ts';
+import { Listing } from './listing.ts';
 import type { ObservedAddress, ObservedFdb, ObservedLink, ObservedNeigh, ObservedRoute } from './observed.ts';
-import { observedRoute, sameNextHop } from './route.ts';
+import { observedRoute, sameNextHop, sameRow } from './route.ts';
 import { type Fdb, type KernelObject, objectKey } from './types.ts';
-
-/** Rows by the identity of the object they are (or compete for): mostly one for each key. */
-type Keyed<Row> = ReadonlyMap<string, readonly Row[]>;
-type Rows<Row> = Map<string, readonly Row[]>;
-
-const EMPTY: ReadonlyMap<string, never> = new Map<string, never>();
-
-function keyed<Row>(rows: Iterable<Row>, key: (row: Row) => string): Rows<Row> {
-  const out: Rows<Row> = new Map();
-  for (const row of rows) {
-    const k = key(row);
-    const others = out.get(k);
-    out.set(k, others ? [...others, row] : [row]);
-  }
-  return out;
-}
-
-function remove<Row>(rows: Rows<Row>, key: string, doomed: (row: Row) => boolean): void {
-  const left = (rows.get(key) ?? []).filter((row) => !doomed(row));
-  if (left.length > 0) rows.set(key, left);
-  else rows.delete(key);
-}
 
 /** As {@link objectKey}, for an entry that may have no destination. */
 export const fdbKey = (row: Pick<Fdb, 'mac' | 'dev'>): string => objectKey(row as Fdb);
 
-/** One listing of routes that is renewed as a whole: the family and protocol asked for. */
-const listing = (family: Family, protocol: number): string => `${family} ${protocol}`;
+/** What the kernel is asked for at once: routes of one family and protocol. */
+const question = (family: Family, protocol: number): string => `${family} ${protocol}`;
+
+const listingOf = <K, Row>(all: Map<K, Listing<Row>>, key: K): Listing<Row> => {
+  const listing = all.get(key) ?? new Listing<Row>();
+  all.set(key, listing);
+  return listing;
+};
+
+const sameNeighRow = (a: ObservedNeigh, b: ObservedNeigh): boolean =>
+  a.mac === b.mac && a.ifindex === b.ifindex;
+
+const sameFdbRow = (a: ObservedFdb, b: ObservedFdb): boolean =>
+  a.ifindex === b.ifindex && sameAddr(a.dst, b.dst) && !a.odd && !b.odd;
+
+/** A {@link Listing} to look at. */
+type Reading<Row> = Pick<Listing<Row>, 'get' | 'size' | 'rows' | typeof Symbol.iterator>;
+
+const NONE: Reading<never> = new Listing<never>();
 
 /**
  * The kernel as last seen. Filled by the observer, one listing at a time, each replaced as a whole; read by the diff
@@ -43,10 +40,10 @@ const listing = (family: Family, protocol: number): string => `${family} ${proto
 export class ObservedState {
   readonly #links = new Map<number, ObservedLink>();
   readonly #names = new Map<string, ObservedLink>();
-  readonly #addresses = new Map<number, Rows<ObservedAddress>>();
-  readonly #neighs = new Map<string, Rows<ObservedNeigh>>();
-  readonly #fdb = new Map<string, Rows<ObservedFdb>>();
-  readonly #routes = new Map<string, Rows<ObservedRoute>>();
+  readonly #addresses = new Map<number, Listing<ObservedAddress>>();
+  readonly #neighs = new Map<string, Listing<ObservedNeigh>>();
+  readonly #fdb = new Map<string, Listing<ObservedFdb>>();
+  readonly #routes = new Map<string, Listing<ObservedRoute>>();
   #routeDevices: ReadonlySet<number> | undefined;
   readonly #sysctls = new Map<string, string | undefined>();
 
@@ -66,7 +63,7 @@ export class ObservedState {
 
   /** All addresses, or those of one device. */
   *addresses(dev?: string): Generator<ObservedAddress> {
-    for (const rows of this.#listingsOf(this.#addresses, dev)) for (const row of rows.values()) yield* row;
+    for (const listing of this.#listingsOf(this.#addresses, dev)) yield* listing.rows();
   }
 
   addressesAt(dev: string, key: string): readonly ObservedAddress[] {
@@ -74,12 +71,12 @@ export class ObservedState {
     return (link && this.#addresses.get(link.ifindex)?.get(key)) ?? [];
   }
 
-  neighs(dev: string): Keyed<ObservedNeigh> {
-    return this.#neighs.get(dev) ?? EMPTY;
+  neighs(dev: string): Reading<ObservedNeigh> {
+    return this.#neighs.get(dev) ?? NONE;
   }
 
-  fdb(dev: string): Keyed<ObservedFdb> {
-    return this.#fdb.get(dev) ?? EMPTY;
+  fdb(dev: string): Reading<ObservedFdb> {
+    return this.#fdb.get(dev) ?? NONE;
   }
 
   /** Devices whose neighbours or FDB entries are held here. */
@@ -89,15 +86,20 @@ export class ObservedState {
 
   /** All the routes that are kept. */
   *routes(): Generator<ObservedRoute> {
-    for (const rows of this.#routes.values()) for (const row of rows.values()) yield* row;
+    for (const listing of this.#routes.values()) yield* listing.rows();
+  }
+
+  /** The same by {@link objectKey}; a key comes once for each protocol that has it. */
+  *routesByKey(): Generator<readonly [string, readonly ObservedRoute[]]> {
+    for (const listing of this.#routes.values()) yield* listing;
   }
 
   /** Routes with this {@link objectKey}, in the kernel's order within one protocol. */
   routesAt(key: string): readonly ObservedRoute[] {
     let found: readonly ObservedRoute[] = [];
-    for (const rows of this.#routes.values()) {
-      const row = rows.get(key);
-      if (row) found = found.length === 0 ? row : [...found, ...row];
+    for (const listing of this.#routes.values()) {
+      const rows = listing.size === 0 ? undefined : listing.get(key);
+      if (rows) found = found.length === 0 ? rows : [...found, ...rows];
     }
     return found;
   }
@@ -115,56 +117,67 @@ export class ObservedState {
 
   // Writing: the observer's, and the reconciler's after it has changed something.
 
-  setLinks(links: Iterable<ObservedLink>): void {
-    this.#links.clear();
-    this.#names.clear();
+  setLinks(links: Iterable<ObservedLink>): boolean {
+    const left = new Set(this.#links.keys());
+    let isChanged = false;
     for (const link of links) {
-      this.#links.set(link.ifindex, link);
-      this.#names.set(link.name, link);
+      left.delete(link.ifindex);
+      isChanged = this.setLink(link.ifindex, link) || isChanged;
     }
-    this.#forgetOrphans();
+    for (const ifindex of left) isChanged = this.setLink(ifindex, undefined) || isChanged;
+    return isChanged;
   }
 
   /** One link anew; undefined: it is gone, and everything on it. */
-  setLink(ifindex: number, link: ObservedLink | undefined): void {
+  setLink(ifindex: number, link: ObservedLink | undefined): boolean {
     const old = this.#links.get(ifindex);
-    if (old && this.#names.get(old.name)?.ifindex === ifindex) this.#names.delete(old.name);
+    if (isDeepStrictEqual(old, link)) return false;
+    if (old && this.#names.get(old.name) === old) this.#names.delete(old.name);
     if (link) {
+      // What stood on the last device of the name does not stand on this one.
+      if (this.#names.get(link.name) && this.#names.get(link.name) !== old) this.forgetTunnel(link.name);
       this.#links.set(ifindex, link);
       this.#names.set(link.name, link);
-      if (old && old.name === link.name) return;
     } else {
       this.#links.delete(ifindex);
+      this.#addresses.delete(ifindex);
     }
-    this.#forgetOrphans();
+    // Routes are listed anew instead: they come and go by rules of their own.
+    if (old && !this.#names.has(old.name)) this.forgetTunnel(old.name);
+    return true;
   }
 
   /** The addresses of one link, or of all. */
-  setAddresses(rows: readonly ObservedAddress[], ifindex?: number): void {
-    if (ifindex !== undefined) {
-      if (rows.length > 0) this.#addresses.set(ifindex, keyed(rows, objectKey));
-      else this.#addresses.delete(ifindex);
-      return;
+  async setAddresses(rows: readonly ObservedAddress[], ifindex?: number): Promise<boolean> {
+    const byLink = Map.groupBy(rows, (row) => row.ifindex);
+    let isChanged = false;
+    for (const index of ifindex === undefined
+      ? new Set([...this.#addresses.keys(), ...byLink.keys()])
+      : [ifindex]) {
+      const listing = listingOf(this.#addresses, index);
+      isChanged = (await listing.renew(byLink.get(index) ?? [], objectKey, isDeepStrictEqual)) || isChanged;
+      if (listing.size === 0) this.#addresses.delete(index);
     }
-    this.#addresses.clear();
-    for (const [index, of] of Map.groupBy(rows, (row) => row.ifindex)) this.setAddresses(of, index);
+    return isChanged;
   }
 
-  setNeighs(dev: string, rows: Iterable<ObservedNeigh>): void {
-    this.#neighs.set(dev, keyed(rows, objectKey));
+  setNeighs(dev: string, rows: readonly ObservedNeigh[]): Promise<boolean> {
+    return listingOf(this.#neighs, dev).renew(rows, objectKey, sameNeighRow);
   }
 
-  setFdb(dev: string, rows: Iterable<ObservedFdb>): void {
-    this.#fdb.set(dev, keyed(rows, fdbKey));
+  setFdb(dev: string, rows: readonly ObservedFdb[]): Promise<boolean> {
+    return listingOf(this.#fdb, dev).renew(rows, fdbKey, sameFdbRow);
   }
 
-  setRoutes(family: Family, protocol: number, rows: Iterable<ObservedRoute>): void {
-    this.#routes.set(listing(family, protocol), keyed(rows, objectKey));
+  setRoutes(family: Family, protocol: number, rows: readonly ObservedRoute[]): Promise<boolean> {
     this.#routeDevices = undefined;
+    return listingOf(this.#routes, question(family, protocol)).renew(rows, objectKey, sameRow);
   }
 
-  setSysctl(path: string, value: string | undefined): void {
+  setSysctl(path: string, value: string | undefined): boolean {
+    const isChanged = !this.#sysctls.has(path) || this.#sysctls.get(path) !== value;
     this.#sysctls.set(path, value);
+    return isChanged;
   }
 
   /**
@@ -186,48 +199,46 @@ export class ObservedState {
     const key = objectKey(o);
     const ifindex = o.dev === undefined ? undefined : this.#names.get(o.dev)?.ifindex;
     if (o.kind === 'route') {
-      const rows = this.#routes.get(listing(o.dst.addr.family, o.protocol));
-      rows?.set(key, [...(rows.get(key) ?? []), observedRoute(o, ifindex)]);
+      this.#routes.get(question(o.dst.addr.family, o.protocol))?.append(key, observedRoute(o, ifindex));
     } else if (ifindex === undefined) {
       // On a device made just now, which is going to be looked at.
     } else if (o.kind === 'address') {
-      const rows = this.#addresses.get(ifindex) ?? new Map<string, readonly ObservedAddress[]>();
-      this.#addresses.set(ifindex, rows.set(key, [{ ...o, ifindex, flags: IFA_F_PERMANENT, scope: 0 }]));
+      listingOf(this.#addresses, ifindex).set(key, [{ ...o, ifindex, flags: IFA_F_PERMANENT, scope: 0 }]);
     } else if (o.kind === 'neigh') {
       this.#neighs.get(o.dev)?.set(key, [{ ...o, ifindex }]);
     } else {
-      const rows = this.#fdb.get(o.dev);
-      rows?.set(key, [...(appended ? (rows.get(key) ?? []) : []), { ...o, ifindex }]);
+      const listing = this.#fdb.get(o.dev);
+      if (appended) listing?.append(key, { ...o, ifindex });
+      else listing?.set(key, [{ ...o, ifindex }]);
     }
   }
 
   #noteGone(o: Doomed): void {
-    if (o.kind === 'link') return;
-    if (o.kind === 'route') {
-      const rows = this.#routes.get(listing(o.dst.addr.family, o.protocol));
-      const there = rows?.get(objectKey(o)) ?? [];
-      const doomed = there.find((row) => row === o) ?? there.find((row) => sameNextHop(row, o));
-      if (rows) remove(rows, objectKey(o), (row) => row === doomed);
-    } else if (o.kind === 'address') {
-      this.#addresses.get(o.ifindex)?.delete(objectKey(o));
-    } else if (o.kind === 'neigh') {
-      this.#neighs.get(o.dev)?.delete(objectKey(o));
-    } else {
-      const rows = this.#fdb.get(o.dev);
-      if (rows) remove(rows, fdbKey(o), (row) => row === o);
+    switch (o.kind) {
+      case 'link':
+        break;
+      case 'route': {
+        const listing = this.#routes.get(question(o.dst.addr.family, o.protocol));
+        const there = listing?.get(objectKey(o)) ?? [];
+        const doomed = there.find((row) => row === o) ?? there.find((row) => sameNextHop(row, o));
+        listing?.remove(objectKey(o), (row) => row === doomed);
+        break;
+      }
+      case 'address':
+        this.#addresses.get(o.ifindex)?.set(objectKey(o), []);
+        break;
+      case 'neigh':
+        this.#neighs.get(o.dev)?.set(objectKey(o), []);
+        break;
+      case 'fdb':
+        this.#fdb.get(o.dev)?.remove(fdbKey(o), (row) => row === o);
+        break;
     }
   }
 
   forgetTunnel(dev: string): void {
     this.#neighs.delete(dev);
     this.#fdb.delete(dev);
-  }
-
-  /** What stood on links that are no more. Routes are listed anew instead: they go and stay by rules of their own. */
-  #forgetOrphans(): void {
-    for (const ifindex of this.#addresses.keys())
-      if (!this.#links.has(ifindex)) this.#addresses.delete(ifindex);
-    for (const dev of this.tunnels()) if (!this.#names.has(dev)) this.forgetTunnel(dev);
   }
 
   #listingsOf<V>(all: ReadonlyMap<number, V>, dev: string | undefined): Iterable<V> {

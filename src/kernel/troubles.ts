@@ -66,6 +66,10 @@ export class Troubles {
     return this.#all.delete(key) && !trouble!.race;
   }
 
+  get isEmpty(): boolean {
+    return this.#all.size === 0;
+  }
+
   /** Is it too early for another attempt? */
   held(key: string, now: number): boolean {
     const trouble = this.#all.get(key);

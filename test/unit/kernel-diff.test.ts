@@ -4,15 +4,26 @@ import { desiredState, describe as inWords } from '../../src/kernel/desired.ts';
 import { type PlanItem, plan, type Step } from '../../src/kernel/diff.ts';
 import { encode } from '../../src/kernel/encode.ts';
 import type { Op } from '../../src/kernel/kernel.ts';
+import { adoptableMac } from '../../src/kernel/link.ts';
 import { Names } from '../../src/kernel/names.ts';
 import { Observer } from '../../src/kernel/observer.ts';
 import { settled } from '../../src/kernel/outcome.ts';
-import { type KernelObject, objectKey } from '../../src/kernel/types.ts';
+import {
+  type Address,
+  type Fdb,
+  type KernelObject,
+  type Link,
+  objectKey,
+  type Route,
+} from '../../src/kernel/types.ts';
+import { addr } from '../../src/net/addr.ts';
+import { mac } from '../../src/net/mac.ts';
+import { prefix } from '../../src/net/prefix.ts';
 import { NLM_F_REPLACE } from '../../src/netlink/header.ts';
 import { RTM_NEWROUTE } from '../../src/netlink/rtnl.ts';
 import { FakeKernel } from '../fake/kernel.ts';
 import { type Change, carryOut, change, OTHERS, OURS, portrait, START } from '../fake/sequence.ts';
-import { owner, wish } from '../fake/wishes.ts';
+import { owner, peer, through, tunnel, wish } from '../fake/wishes.ts';
 
 /** A kernel to which all kinds of things have happened; its underlay works. */
 async function troubled(changes: readonly Change[]): Promise<FakeKernel> {
@@ -214,6 +225,119 @@ describe('plan', () => {
         }
       }),
     );
+  });
+});
+
+/** What a plan does to one object, in words. */
+async function stepFrom(
+  before: readonly Change[],
+  objects: readonly KernelObject[],
+  key: string,
+): Promise<string[]> {
+  const kernel = await troubled(before);
+  const step = steps(await planned(kernel, objects)).find((s) => s.key === key);
+  return (step?.ops ?? []).map((op) => `${op.verb} ${inWords(op.object)}${op.optional ? ' (optional)' : ''}`);
+}
+
+describe('a step', () => {
+  const create = (object: Link | Address | Route): Change => ({ do: 'op', op: { verb: 'create', object } });
+  const [, , v4] = [...through(4, 2)] as [unknown, unknown, Route];
+  const [, , v6] = [...through(6, 2)] as [unknown, unknown, Route];
+  const direct = (r: Route, via: string): Route => ({ ...r, via: addr(via), dev: 'u0', onlink: false });
+
+  test('changes an IPv4 route by appending the new one first', async () => {
+    expect(
+      await stepFrom([create(direct(v4, '192.0.2.9'))], [tunnel(4), v4], 'route 10.42.2.0/24 metric 0'),
+    ).toEqual([
+      'append route 10.42.2.0/24 metric 0 via 10.42.2.0 dev flannel.1 onlink',
+      'delete route 10.42.2.0/24 metric 0 via 192.0.2.9 dev u0',
+    ]);
+  });
+
+  test('changes an IPv6 route behind a spare one', async () => {
+    const key = 'route fd00:42:2::/64 metric 0';
+    expect(await stepFrom([create(v6)], [tunnel(6), direct(v6, 'fd99::9')], key)).toEqual([
+      'create route fd00:42:2::/64 metric 1025 via fd99::9 dev u0 (optional)',
+      'delete route fd00:42:2::/64 metric 0 via fd00:42:2:: dev flannel-v6.1 onlink',
+      'create route fd00:42:2::/64 metric 0 via fd99::9 dev u0',
+      'delete route fd00:42:2::/64 metric 1025 via fd99::9 dev u0 (optional)',
+    ]);
+  });
+
+  test('makes room for an IPv6 address of another prefix length', async () => {
+    const wide: Address = { kind: 'address', dev: 'flannel-v6.1', addr: prefix('fd00:42:7::1/64') };
+    const wanted: Address = { ...wide, addr: prefix('fd00:42:7::1/128') };
+    expect(await stepFrom([create(wide)], [tunnel(6), wanted], objectKey(wanted))).toEqual([
+      'delete address fd00:42:7::1/64 dev flannel-v6.1',
+      'create address fd00:42:7::1/128 dev flannel-v6.1',
+    ]);
+  });
+
+  test('moves an FDB entry in place', async () => {
+    const entry: Fdb = { kind: 'fdb', dev: 'flannel.1', mac: peer(4, 2).mac, dst: addr('192.0.2.2') };
+    const moved = { ...entry, dst: addr('192.0.2.3') };
+    const before: Change = { do: 'op', op: { verb: 'put', object: entry } };
+    expect(await stepFrom([before], [tunnel(4), moved], objectKey(moved))).toEqual([
+      `put fdb ${entry.mac} dev flannel.1 dst 192.0.2.3`,
+    ]);
+  });
+
+  test('leaves one remote of a MAC that has got two', async () => {
+    const flood: Fdb = {
+      kind: 'fdb',
+      dev: 'flannel.1',
+      mac: mac('01:00:5e:00:00:01'),
+      dst: addr('192.0.2.2'),
+    };
+    const both = ['192.0.2.2', '192.0.2.3'].map(
+      (dst): Change => ({ do: 'op', op: { verb: 'append', object: { ...flood, dst: addr(dst) } } }),
+    );
+    expect(await stepFrom(both, [tunnel(4), flood], objectKey(flood))).toEqual([
+      'delete fdb 01:00:5e:00:00:01 dev flannel.1 dst 192.0.2.3',
+    ]);
+  });
+
+  test('makes a device anew only for what cannot be changed', async () => {
+    const to = (link: Link) => stepFrom([], [link], 'link flannel.1');
+    const { vxlan } = tunnel(4);
+    const anew = ['delete link flannel.1', 'create link flannel.1'];
+    const inPlace = ['change link flannel.1'];
+    expect(await to(tunnel(4))).toEqual([]);
+    expect(await to({ ...tunnel(4), vxlan: { ...vxlan, vni: 2 } })).toEqual(anew);
+    expect(await to({ ...tunnel(4), vxlan: { ...vxlan, port: 4789 } })).toEqual(anew);
+    expect(await to({ ...tunnel(4), vxlan: { ...vxlan, gbp: true } })).toEqual(anew);
+    expect(await to({ ...tunnel(4), vxlan: { ...vxlan, local: addr('fd99::1') } })).toEqual(anew);
+    expect(await to({ ...tunnel(4), vxlan: { ...vxlan, local: addr('192.0.2.7') } })).toEqual(inPlace);
+    expect(await to({ ...tunnel(4), vxlan: { ...vxlan, underlay: 'cni0' } })).toEqual(inPlace);
+    expect(await to({ ...tunnel(4), vxlan: { ...vxlan, learning: true } })).toEqual(inPlace);
+    expect(await to({ ...tunnel(4), mtu: 1300 })).toEqual(inPlace);
+    expect(await to({ ...tunnel(4), mac: mac('02:00:00:00:00:77') })).toEqual(inPlace);
+  });
+
+  test('reports a local address inside the prefix of a peer, and routes it all the same', async () => {
+    const inside: Address = { kind: 'address', dev: 'cni0', addr: prefix('10.42.2.130/25') };
+    const kernel = await troubled([create(inside)]);
+    const items = await planned(kernel, [tunnel(4), v4]);
+    expect(items.filter((i) => i.kind === 'conflict')).toMatchObject([
+      { with: '10.42.2.130/25 on cni0 inside it', withheld: false },
+    ]);
+    expect(steps(items).some((s) => s.key === objectKey(v4))).toBe(true);
+  });
+
+  test('makes nothing of a wider local prefix: an overlay may lie within the range of the underlay', async () => {
+    const wide: Address = { kind: 'address', dev: 'cni0', addr: prefix('10.0.0.1/8') };
+    const items = await planned(await troubled([create(wide)]), [tunnel(4), v4]);
+    expect(items.filter((i) => i.kind === 'conflict')).toEqual([]);
+  });
+});
+
+describe('adoptableMac', () => {
+  test('is that of a VXLAN device with the name, whoever made it', async () => {
+    const observer = new Observer(await troubled([]), { owner });
+    await observer.look();
+    expect(adoptableMac(observer.state, 'flannel.1')).toBe('02:00:00:00:00:01');
+    expect(adoptableMac(observer.state, 'flannel.9')).toBeUndefined();
+    expect(adoptableMac(observer.state, 'u0')).toBeUndefined();
   });
 });
 

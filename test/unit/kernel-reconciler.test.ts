@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Observer } from '../../src/kernel/observer.ts';
 import { Reconciler } from '../../src/kernel/reconciler.ts';
+import { objectKey } from '../../src/kernel/types.ts';
 import { FakeKernel } from '../fake/kernel.ts';
 import { AtWork, scenarios, until, type World } from '../fake/scenarios.ts';
 import { OTHERS, portrait, START } from '../fake/sequence.ts';
@@ -123,9 +124,10 @@ describe('Reconciler', () => {
     const { kernel, work } = await atWork(3);
     await using _ = work;
     let undone = 0;
-    const enemy = work.observer.onChange(() => {
+    const enemy = kernel.watch(() => {
       if (!deleteRoute(kernel, 2)) undone++;
     });
+    deleteRoute(kernel, 2);
     await until('the fight is seen', () =>
       work.reconciler.status().conflicts.some((c) => c.with.includes('another program')),
     );
@@ -137,7 +139,7 @@ describe('Reconciler', () => {
     expect(undone - before).toBeGreaterThanOrEqual(1);
     expect(kernel.reads - reads).toBeLessThan(100);
     // The others' routes are put right at once all the while.
-    enemy();
+    enemy.close();
     const repairs = work.repairs('route');
     deleteRoute(kernel, 3);
     await until('another route is put right', () => work.repairs('route') > repairs);
@@ -152,6 +154,61 @@ describe('Reconciler', () => {
     await until('the second is applied', () => work.reconciler.status().applied === 2n);
     expect(work.reconciler.status().objects.route).toEqual({ desired: 2, inSync: 2, failing: 0 });
     expect((await portrait(kernel)).filter((line) => line.startsWith('route 10.42'))).toHaveLength(2);
+  });
+
+  test('tries nothing on a device that could not be made', async () => {
+    const kernel = fakeHost();
+    const tried: string[] = [];
+    kernel.fault = ({ verb, object }) => {
+      tried.push(`${verb} ${object.kind}`);
+      return object.kind === 'link' ? 'EPERM' : undefined;
+    };
+    await using work = await AtWork.on(kernel, { random: () => 1 });
+    await work.reconciler.setDesired(1n, overlay(100), { prune: true });
+    await until('it has failed twice', () => tried.length >= 2);
+    expect(new Set(tried)).toEqual(new Set(['create link']));
+    expect(work.reconciler.status().failing).toEqual([
+      { object: 'link flannel.1', error: 'it is not there; 302 objects wait for it' },
+      { object: 'link flannel.1', error: 'EPERM' },
+    ]);
+  });
+
+  test('knows without another look what it has changed', async () => {
+    const { kernel, work } = await atWork(3);
+    await using _ = work;
+    await work.calm();
+    const { reads } = kernel;
+    const wanted = [...overlay(4)].filter((o) => o.kind !== 'neigh' || o.addr.value !== peer(4, 2).end.value);
+    await work.want(wanted.map((o) => (o.kind === 'fdb' ? { ...o, dst: peer(4, 77).endpoint } : o)));
+    expect(kernel.reads).toBe(reads);
+    const fresh = new Observer(kernel, { owner });
+    await fresh.look();
+    const shown = ({ state }: Observer) => ({
+      neighs: [...state.neighs('flannel.1').rows()].map(objectKey).sort(),
+      fdb: [...state.fdb('flannel.1').rows()].map((o) => `${o.mac} ${o.dst?.value}`).sort(),
+      routes: [...state.routes()].map(objectKey).sort(),
+    });
+    expect(shown(work.observer)).toEqual(shown(fresh));
+  });
+
+  test('does not look all the time where looking is dear and events never end', async () => {
+    const { kernel, work } = await atWork(3);
+    await using _ = work;
+    await work.calm();
+    const { neighs } = kernel;
+    let looks = 0;
+    kernel.neighs = async (ifindex) => {
+      looks++;
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      return neighs.call(kernel, ifindex);
+    };
+    const end = performance.now() + 1000;
+    while (performance.now() < end) {
+      kernel.applyOne({ verb: 'put', object: [...through(4, 2)].find((o) => o.kind === 'neigh')! });
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expect(looks).toBeGreaterThan(1);
+    expect(looks).toBeLessThan(8);
   });
 
   test('goes on when the kernel has not answered for a while', async () => {
