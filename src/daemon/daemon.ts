@@ -25,6 +25,7 @@ import {
   refuseIfHopeless,
 } from './overlay.ts';
 import { problems, type Situation, waitingFor } from './readiness.ts';
+import { ServedLeases } from './servedLeases.ts';
 import type { SubnetFile } from './subnetFile.ts';
 
 /** What a daemon is made of; opened and closed by its composition root (run.ts). */
@@ -64,9 +65,11 @@ export class Daemon {
   #leaseState: LeaseState | undefined;
   /** The lease last held: what the kernel is programmed for, also while it is lost or fenced. */
   #held: Lease | undefined;
-  #snapshot: LeaseSnapshot | undefined;
+  readonly #leases = new ServedLeases(() => this.kick());
   /** What the reconciler was last asked for. */
-  #asked: { network: NetworkInForce; held: Lease; snapshot: LeaseSnapshot; host: HostFacts } | undefined;
+  #asked:
+    | { network: NetworkInForce; held: Lease; served: ServedLeases['served']; host: HostFacts }
+    | undefined;
   #view: LeaseView | undefined;
   #peerProblems: readonly string[] = [];
   #claimed = false;
@@ -118,10 +121,15 @@ export class Daemon {
       follow(store.network(signal), (text) => this.#network.take(text)),
       follow(store.status.follow(signal), () => {}),
       follow(store.watch(signal), (snapshot) => {
-        if (!this.#snapshot) {
+        if (!this.#leases.snapshot) {
           log.info({ revision: String(snapshot.revision), leases: snapshot.leases.size }, 'leases seen');
         }
-        this.#snapshot = snapshot;
+        const leases = this.#leases.take(snapshot);
+        if (leases > 0)
+          log.warn(
+            { leases },
+            'leases that etcd has forgotten are served until their nodes write them again',
+          );
       }),
       follow(store.hold(this.#want, identity, signal), (state) => this.#takeLease(state)),
     ]);
@@ -193,17 +201,12 @@ export class Daemon {
   /** Kernel and firewall for the lease we hold. */
   async #program(network: NetworkInForce, host: HostFacts): Promise<void> {
     const { reconciler, firewall, options } = this.#parts;
-    const [held, snapshot, asked] = [this.#held, this.#snapshot, this.#asked];
-    if (!held || !snapshot) return;
-    if (
-      asked?.network !== network ||
-      asked.held !== held ||
-      asked.snapshot !== snapshot ||
-      asked.host !== host
-    ) {
-      const view = leaseView(network, held, snapshot);
+    const [held, served, asked] = [this.#held, this.#leases.served, this.#asked];
+    if (!held || !served) return;
+    if (asked?.network !== network || asked.held !== held || asked.served !== served || asked.host !== host) {
+      const view = leaseView(network, held, served);
       const found: PeerProblem[] = [];
-      this.#asked = { network, held, snapshot, host };
+      this.#asked = { network, held, served, host };
       await reconciler.setDesired(view.revision, kernelObjects(network, view, host, options, found), {
         prune: true,
       });
@@ -268,7 +271,7 @@ export class Daemon {
   }
 
   get snapshot(): LeaseSnapshot | undefined {
-    return this.#snapshot;
+    return this.#leases.snapshot;
   }
 
   get held(): Lease | undefined {

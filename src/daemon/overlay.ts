@@ -43,10 +43,14 @@ export function leaseRequest(
 }
 
 /**
- * The view of the leases as backends see it: our own lease as we hold it, everybody else's as etcd shows it. A further
+ * The view of the leases as backends see it: our own lease as we hold it, everybody else's as it is served. A further
  * lease with our node id (one that is about to be deleted after a move) is nobody's peer.
  */
-export function leaseView(inForce: NetworkInForce, self: Lease, snapshot: LeaseSnapshot): LeaseView {
+export function leaseView(
+  inForce: NetworkInForce,
+  self: Lease,
+  snapshot: Pick<LeaseSnapshot, 'revision' | 'leases'>,
+): LeaseView {
   const peers = new Map<SubnetKey, Lease>();
   for (const [key, lease] of snapshot.leases) {
     if (key !== self.key && (lease.node === undefined || lease.node !== self.node)) peers.set(key, lease);

@@ -65,6 +65,8 @@ export interface NetworkConfig {
 /** All there is under the prefix at one revision. Always whole, never a delta. */
 export interface LeaseSnapshot {
   readonly revision: Revision;
+  /** Goes up when etcd turns out to have gone back in time (a restored backup, another cluster): revisions of different epochs do not compare. */
+  readonly epoch: number;
   /** By key, including our own. A Lease object is the same (===) as in the last snapshot when nothing of it changed. */
   readonly leases: ReadonlyMap<SubnetKey, Lease>;
   /** Keys or values that could not be read, by raw key, with the reason. A bad value still occupies its subnet. */

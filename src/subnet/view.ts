@@ -20,8 +20,6 @@ export interface ChallengeKey {
 
 /** Everything under the prefix at one revision, as the own lease's life needs it. A value: never changed after. */
 export interface PrefixView extends LeaseSnapshot {
-  /** Goes up when etcd turns out to have gone back in time (a restored backup, another cluster): revisions of different epochs do not compare. */
-  readonly epoch: number;
   /** Which whole list this view started from; goes up by each. */
   readonly list: number;
   /** Goes up whenever a key comes, goes or is made anew: what overlaps what can only have changed then. */

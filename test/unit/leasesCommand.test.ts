@@ -18,6 +18,7 @@ const NODE = '0123456789abcdef0123456789abcdef';
 const ours = { ...peer(7, [4, 6], { node: NODE }), instance: 'fedcba9876543210' };
 const reserved = { ...peer(200, [4], { backend: null }), etcdLease: 'reservation' as const, data: new Map() };
 const SNAPSHOT: LeaseSnapshot = {
+  epoch: 0,
   revision: 9_223_372_036_854_775_807n,
   leases: new Map([reserved, peer(9, [4], { backend: 'host-gw' }), ours].map((l) => [l.key, l])),
   setAside: new Map([['foo', 'it is not a subnet']]),
@@ -80,7 +81,11 @@ describe('the table', () => {
   });
 
   test('of no leases is a sentence', () => {
-    const none = leasesJson({ revision: 5n, leases: new Map(), setAside: new Map() }, 'etcd', undefined);
+    const none = leasesJson(
+      { epoch: 0, revision: 5n, leases: new Map(), setAside: new Map() },
+      'etcd',
+      undefined,
+    );
     expect(renderLeases(none)).toBe('0 leases at revision 5, from etcd\n');
   });
 
@@ -92,7 +97,11 @@ describe('the table', () => {
     });
     const setAside = new Map([['\u001b[31mkey', 'because\u001b[0m\nof that']]);
     const text = renderLeases(
-      leasesJson({ revision: 1n, leases: new Map([[evil.key, evil]]), setAside }, 'etcd', undefined),
+      leasesJson(
+        { epoch: 0, revision: 1n, leases: new Map([[evil.key, evil]]), setAside },
+        'etcd',
+        undefined,
+      ),
     );
     expect(text.replaceAll('\n', '')).not.toMatch(/[\p{Cc}\p{Cf}]/u);
     expect(text.split('\n')).toHaveLength(5);
