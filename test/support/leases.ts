@@ -161,7 +161,9 @@ export async function untilStatus(
       50,
     );
   } catch (error) {
-    throw new Error(`${(error as Error).message}: ${JSON.stringify(last)}`, { cause: error });
+    const { ended } = host.daemon;
+    const end = ended === undefined ? '' : `; its daemon ended (${ended}):\n${host.daemon.tail()}`;
+    throw new Error(`${(error as Error).message}: ${JSON.stringify(last)}${end}`, { cause: error });
   }
 }
 
