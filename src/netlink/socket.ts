@@ -107,6 +107,8 @@ export class NetlinkSocket {
       const { data, overrun } = await this.#exchange(bytes, lastSeq);
       const s = source(data);
       const dump = readDump(request, s);
+      // A routing table exists from its first route on; a strict dump of one that has none yet is refused with this.
+      if (dump.failure?.code === 'ENOENT') return [];
       if (dump.failure && dump.failure.code !== 'EINTR') throw this.#refused('dump', request, dump.failure);
       if (overrun || !dump.complete) {
         disturbed = 'ENOBUFS';

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Addr, addr, addrFromBytes } from '../../src/net/addr.ts';
@@ -6,11 +7,11 @@ import { macFromBytes } from '../../src/net/mac.ts';
 import type { Request } from '../../src/netlink/message.ts';
 import { type Change, watchNftables, watchRoutes } from '../../src/netlink/monitor.ts';
 import * as rtnl from '../../src/netlink/rtnl.ts';
-import type { NetlinkSocket } from '../../src/netlink/socket.ts';
+import { NetlinkSocket } from '../../src/netlink/socket.ts';
 import { ifindexOf, netlinkIn, withNetnsFd } from '../support/netlinkIn.ts';
 import { Netns } from '../support/netns.ts';
 import { thisProcess } from '../support/owner.ts';
-import { until } from '../support/proc.ts';
+import { run, until } from '../support/proc.ts';
 
 let netns: Netns;
 let nl: NetlinkSocket;
@@ -304,3 +305,18 @@ describe('monitors', () => {
     }
   });
 });
+
+test.each([rtnl.AF_INET, rtnl.AF_INET6])(
+  'a host that never had a route of family %i has an empty table',
+  async (family) => {
+    // Netns.create would bring lo up, and with its addresses come tables.
+    const name = thisProcess().netnsName('bare');
+    await run(['ip', 'netns', 'add', name]);
+    await using stack = new AsyncDisposableStack();
+    stack.defer(async () => void (await run(['ip', 'netns', 'del', name])));
+    const fd = stack.adopt(openSync(`/run/netns/${name}`, 'r'), closeSync);
+    const socket = stack.adopt(NetlinkSocket.open({ netnsFd: fd }), (s) => s.close());
+    const request = rtnl.route.dump({ rtm_family: family, rtm_table: rtnl.RT_TABLE_MAIN });
+    expect(await socket.dump(request)).toEqual([]);
+  },
+);
