@@ -21,6 +21,8 @@ export interface PassContext {
   readonly adopted: Map<string, ObservedRoute>;
   /** Had this object been put, as it is wanted now, and found in place? */
   readonly wasInSync: (key: string, object: KernelObject) => boolean;
+  /** Links changed since the last whole pass because the wish has: what that took with it is no repair. */
+  readonly ourResets: Set<string>;
   /** Is the wish outdated? Then the rest of the pass is not worth the work. */
   readonly isStale: () => boolean;
 }
@@ -49,8 +51,6 @@ export class Pass {
   readonly #prune: boolean;
   readonly #queue: Step[] = [];
   #queuedOps = 0;
-  /** Links that this pass has changed because the wish has: what that took with it is no repair. */
-  readonly #ourResets = new Set<string>();
   /** Keys that were tried in this pass, or not even tried. */
   readonly #touched = new Set<string>();
   readonly #result: PassResult = {
@@ -178,7 +178,7 @@ export class Pass {
 
   #succeeded(step: Step): void {
     const { object, key, aim } = step;
-    const { observer, fights, wasInSync } = this.#context;
+    const { observer, fights, ourResets, wasInSync } = this.#context;
     this.#cleared(key);
     this.#result[aim === 'put' ? 'put' : 'deleted'][object.kind]++;
     // What the kernel has made of it, and of all that stands on it, only another look can tell.
@@ -186,8 +186,8 @@ export class Pass {
     if (aim !== 'put') return;
     const wanted = this.#objects[object.kind].get(key)!;
     const dev = object.kind === 'link' ? object.name : object.dev;
-    if (!wasInSync(key, wanted) || (dev !== undefined && this.#ourResets.has(dev))) {
-      if (object.kind === 'link') this.#ourResets.add(object.name);
+    if (!wasInSync(key, wanted) || (dev !== undefined && ourResets.has(dev))) {
+      if (object.kind === 'link') ourResets.add(object.name);
       return;
     }
     this.#result.repaired[object.kind]++;

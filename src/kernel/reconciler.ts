@@ -43,9 +43,16 @@ export class Reconciler {
   #wish: Wish | undefined;
   /** Of the setDesired() that counts: an older one that is still sorting gives up. */
   #turn = 0;
-  /** What the last whole pass left in the kernel, and the keys of which that is not true. */
-  #last: { readonly objects: DesiredState } & Pick<PassResult, 'missing' | 'blocked' | 'waiting'> = {
+  /**
+   * What the last whole pass left in the kernel, what of that is missing, and what has never been there: once that is
+   * put it is no repair.
+   */
+  #last: { readonly objects: DesiredState; readonly unmet: ReadonlySet<string> } & Pick<
+    PassResult,
+    'missing' | 'blocked' | 'waiting'
+  > = {
     objects: NOTHING_DESIRED,
+    unmet: new Set(),
     missing: new Map(),
     blocked: countByKind(),
     waiting: new Map(),
@@ -68,9 +75,10 @@ export class Reconciler {
       troubles: this.#troubles,
       fights: this.#fights,
       adopted: this.#adopted,
+      ourResets: new Set(),
       wasInSync: (key, object) => {
         const last = this.#last.objects[object.kind].get(key);
-        return last !== undefined && !this.#last.missing.has(key) && sameWish(last, object);
+        return last !== undefined && !this.#last.unmet.has(key) && sameWish(last, object);
       },
     };
     this.#unlisten = observer.onChange(() => {
@@ -193,7 +201,12 @@ export class Reconciler {
     for (const kind of KIND_ORDER) this.#repairs[kind] += result.repaired[kind];
     if (result.whole) {
       const { missing, blocked, waiting } = result;
-      this.#last = { objects: wish.objects, missing, blocked, waiting };
+      this.#context.ourResets.clear();
+      const unmet = new Set<string>();
+      for (const [key, kind] of missing) {
+        if (!this.#context.wasInSync(key, wish.objects[kind].get(key)!)) unmet.add(key);
+      }
+      this.#last = { objects: wish.objects, unmet, missing, blocked, waiting };
       if (!this.#troubles.pressing && waiting.size === 0) this.#applied = wish.revision;
     } else {
       this.#kicked = true;

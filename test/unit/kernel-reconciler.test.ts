@@ -16,7 +16,7 @@ function fakeHost(): FakeKernel {
   return kernel;
 }
 
-describe('on the model', () => {
+describe.concurrent('on the model', () => {
   scenarios(async (): Promise<World> => {
     const kernel = fakeHost();
     return { kernel, others: kernel, async [Symbol.asyncDispose]() {} };
@@ -35,7 +35,7 @@ async function atWork(peers: number, options: { random?: () => number } = {}) {
 const deleteRoute = (kernel: FakeKernel, n: number) =>
   kernel.applyOne({ verb: 'delete', object: [...through(4, n)].find((o) => o.kind === 'route')! });
 
-describe('Reconciler', () => {
+describe.concurrent('Reconciler', () => {
   test('is not told of a loss by the kernel: the audit finds it', async () => {
     const kernel = fakeHost();
     await using watch = await audited(kernel);
@@ -118,6 +118,17 @@ describe('Reconciler', () => {
     expect(raced).toBe(true);
     expect(work.reports.flatMap((r) => r.failed)).toEqual([]);
     expect(work.reconciler.status().objects.route).toEqual({ desired: 3, inSync: 3, failing: 0 });
+  });
+
+  test('counts as repaired what was lost and could not be put back at once', async () => {
+    const { kernel, work } = await atWork(2);
+    await using _ = work;
+    await work.calm();
+    let refusals = 0;
+    kernel.fault = ({ verb }) => (verb === 'create' && refusals++ < 2 ? 'ENODEV' : undefined);
+    deleteRoute(kernel, 2);
+    await until('it is put back', () => work.repairs('route') === 1);
+    expect(refusals).toBe(3);
   });
 
   test('does not fight another program at full speed', async () => {
