@@ -1,5 +1,5 @@
 import { type Addr, bits, type Family, sameAddr } from '../net/addr.ts';
-import { containsPrefix, network, type Prefix, samePrefix, size } from '../net/prefix.ts';
+import { containsPrefix, network, type Prefix, samePrefix } from '../net/prefix.ts';
 import type { FamilyNetwork, Lease, LeaseAttrs, NetworkConfig, NodeId } from './types.ts';
 
 /** Are these the subnets a lease of this network has: one for each enabled family, of its length, in min..max? */
@@ -85,78 +85,70 @@ export function allocate(
   random: () => number,
 ): Allocation {
   const subnets: Prefix[] = [];
-  let like: bigint | undefined;
+  let like: number | undefined;
   for (const [family, f] of [...config.families].sort(([a], [b]) => a - b)) {
-    const count = ordinalOf(f, f.max.value) + 1n;
-    const busy = busyRuns(f, taken);
-    const isFree = (n: bigint) => n < count && !busy.some((r) => r.first <= n && n <= r.last);
+    const count = Math.min(ordinalOf(f, f.max.value) + 1, MAX_SUBNETS);
+    const busy = busyRuns(f, taken, count);
+    const isFree = (n: number) => n < count && !busy.some((r) => r.first <= n && n <= r.last);
     const had = previous.map(network).find((p) => fits(p, f) && isFree(ordinalOf(f, p.addr.value)));
     let ordinal = had && ordinalOf(f, had.addr.value);
     if (ordinal === undefined && like !== undefined && isFree(like)) ordinal = like;
     if (ordinal === undefined) {
-      const free = busy.reduce((n, r) => n - (r.last - r.first + 1n), count);
-      if (free <= 0n) return { exhausted: exhausted(family, f, count) };
-      ordinal = nthFree(busy, below(free, random));
+      const free = busy.reduce((n, r) => n - (r.last - r.first + 1), count);
+      if (free <= 0) return { exhausted: exhausted(family, f, count) };
+      ordinal = nthFree(busy, Math.floor(random() * free));
     }
     like ??= ordinal;
-    const value = f.min.value + (ordinal << BigInt(bits(family) - f.subnetLen));
+    const value = f.min.value + (BigInt(ordinal) << shiftOf(f));
     subnets.push({ addr: { family, value }, len: f.subnetLen });
   }
   return { subnets };
 }
 
-const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b);
-const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);
+/** Subnets of one network that are counted, from the first on: more than a number can tell apart are of no use. */
+const MAX_SUBNETS = 2 ** 52;
 
 /** A run of ordinals, both ends in it. */
 interface Run {
-  readonly first: bigint;
-  readonly last: bigint;
+  readonly first: number;
+  readonly last: number;
 }
 
-/** Which number, from `min` on, the subnet is that holds this address value. */
-const ordinalOf = (f: FamilyNetwork, value: bigint): bigint =>
-  (value - f.min.value) >> BigInt(bits(f.network.addr.family) - f.subnetLen);
+/** Address bits behind a subnet's prefix. */
+const shiftOf = (f: FamilyNetwork): bigint => BigInt(bits(f.network.addr.family) - f.subnetLen);
 
-/** The ordinals that something taken overlaps, in order, without overlaps among themselves. */
-function busyRuns(f: FamilyNetwork, taken: readonly Prefix[]): readonly Run[] {
-  const highest = ordinalOf(f, f.max.value);
+/** Which one, from `min` on, the subnet is that holds this address value; negative before it. */
+const ordinalOf = (f: FamilyNetwork, value: bigint): number => Number((value - f.min.value) >> shiftOf(f));
+
+/** The ordinals below `count` that something taken overlaps, in order, without overlaps among themselves. */
+function busyRuns(f: FamilyNetwork, taken: readonly Prefix[], count: number): readonly Run[] {
   const runs: Run[] = [];
   for (const t of taken) {
     if (t.addr.family !== f.network.addr.family) continue;
-    const start = network(t).addr.value;
-    const first = ordinalOf(f, start);
-    const last = ordinalOf(f, start + size(t) - 1n);
-    if (last < 0n || first > highest) continue;
-    runs.push({ first: larger(first, 0n), last: smaller(last, highest) });
+    const isWide = t.len < f.subnetLen;
+    const first = ordinalOf(f, isWide ? network(t).addr.value : t.addr.value);
+    const last = isWide ? first + 2 ** (f.subnetLen - t.len) - 1 : first;
+    if (last >= 0 && first < count) runs.push({ first: Math.max(first, 0), last: Math.min(last, count - 1) });
   }
-  runs.sort((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0));
+  runs.sort((a, b) => a.first - b.first);
   const merged: Run[] = [];
   for (const run of runs) {
     const before = merged.at(-1);
-    if (before && run.first <= before.last + 1n) {
-      if (run.last > before.last) merged[merged.length - 1] = { first: before.first, last: run.last };
-    } else merged.push(run);
+    if (!before || run.first > before.last + 1) merged.push(run);
+    else if (run.last > before.last) merged[merged.length - 1] = { first: before.first, last: run.last };
   }
   return merged;
 }
 
 /** The n-th ordinal, from 0, that is in no run. */
-function nthFree(busy: readonly Run[], n: bigint): bigint {
+function nthFree(busy: readonly Run[], n: number): number {
   let ordinal = n;
   for (const run of busy) {
     if (run.first > ordinal) break;
-    ordinal += run.last - run.first + 1n;
+    ordinal += run.last - run.first + 1;
   }
   return ordinal;
 }
 
-/** A random number in 0..n-1; of more than 2^53 the high bits only are random, which is enough here. */
-function below(n: bigint, random: () => number): bigint {
-  const chance = BigInt(Math.floor(random() * 2 ** 53));
-  return (n * chance) >> 53n;
-}
-
-function exhausted(family: Family, f: FamilyNetwork, count: bigint): string {
-  return `no free IPv${family} subnet: all ${count} /${f.subnetLen} subnets of the network's range are taken`;
-}
+const exhausted = (family: Family, f: FamilyNetwork, count: number): string =>
+  `no free IPv${family} subnet: all ${count} /${f.subnetLen} subnets of the network's range are taken`;
