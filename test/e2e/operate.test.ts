@@ -39,8 +39,8 @@ test('with --ip-masq pods speak to the world as their host, among themselves as 
   expect(await seen(other.netns, world.ipv4)).toBe('lost');
 });
 
-test('pods reach each other where forwarding is refused, as Docker leaves it', async () => {
-  await using cluster = await Cluster.create({ families: [4, 6] });
+test('pods reach each other and the world where forwarding is refused, as Docker leaves it', async () => {
+  await using cluster = await Cluster.create({ families: [4, 6], args: ['--ip-masq'] });
   const [before, after] = [await cluster.addHost(), await cluster.addHost()];
   const tools = ['iptables', 'ip6tables'];
   const drop = async ({ netns }: Host) => {
@@ -51,6 +51,9 @@ test('pods reach each other where forwarding is refused, as Docker leaves it', a
   const pods = [await before.workload(), await after.workload()] as const;
   const reaches = async (family: 4 | 6) => (await ping(pods[0].netns, pods[1].addr(family))) !== undefined;
   for (const family of cluster.families) expect(await reaches(family)).toBe(true);
+  for (const address of [cluster.etcd.at.ipv4, cluster.etcd.at.ipv6]) {
+    expect(await ping(pods[0].netns, address)).toBeDefined();
+  }
   await drop(after);
   for (const family of cluster.families) await until(`IPv${family} to pass`, () => reaches(family));
   for (const tool of tools) await before.netns.run([tool, '-F', 'FORWARD']);
