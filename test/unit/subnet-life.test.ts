@@ -63,6 +63,9 @@ describe('a new lease', () => {
     await n.perform();
     await n.look(10);
     expect(n.pending).toMatchObject({ op: 'remove', lease: { key: '10.5.128.0-24' } });
+    await n.perform();
+    // The view has it still.
+    expect(n.pending).toBeUndefined();
     await settle(etcd, n);
     expect(n.state).toMatchObject({ state: 'held' });
     expect([...etcd.keys.keys()].some((k) => k.endsWith('10.5.128.0-24'))).toBe(false);
