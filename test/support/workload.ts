@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto';
 import { formatAddr } from '../../src/net/addr.ts';
+import { localMac } from '../../src/net/mac.ts';
 import { formatPrefix, network, offset, type Prefix, prefix } from '../../src/net/prefix.ts';
 import type { Host } from './host.ts';
 import { Netns } from './netns.ts';
@@ -64,7 +66,8 @@ async function ensureBridge(netns: Netns, mtu: string, gateways: readonly Prefix
   const links = await netns.ipJson<{ ifname: string }[]>('link show');
   if (links.some((link) => link.ifname === BRIDGE)) return;
   await netns.ipBatch([
-    `link add ${BRIDGE} mtu ${mtu} type bridge`,
+    // Its own, as the plugin gives it: otherwise it is that of a port and changes when pods come, and packets are lost.
+    `link add ${BRIDGE} address ${localMac(randomBytes(6))} mtu ${mtu} type bridge`,
     ...gateways.map((g) => `addr add ${formatPrefix(g)} dev ${BRIDGE}`),
     `link set ${BRIDGE} up`,
   ]);
