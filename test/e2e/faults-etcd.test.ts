@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest';
 import { Cluster } from '../support/cluster.ts';
 import { bothWays, lossless } from '../support/flow.ts';
-import { inStep, leases, status, untilStatus } from '../support/leases.ts';
-import { ping } from '../support/ping.ts';
+import { inStep, leases, reaches, status, untilStatus } from '../support/leases.ts';
 
 /** All hosts have noticed that etcd is away, and have asked for it again and again. */
 async function etcdMissed(cluster: Cluster): Promise<void> {
@@ -44,8 +43,8 @@ test('etcd is restarted, crashes, and is away for a while: leases stay, packets 
     await inStep(cluster);
     const three = await late.workload();
     for (const pod of [one, two]) {
-      expect(await ping(three.netns, pod.addr(4))).toBeDefined();
-      expect(await ping(pod.netns, three.addr(4))).toBeDefined();
+      await reaches(three.netns, pod.addr(4));
+      await reaches(pod.netns, three.addr(4));
     }
   });
   // The same daemons, not new ones.

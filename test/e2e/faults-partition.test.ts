@@ -10,11 +10,11 @@ import {
   keyOf,
   leases,
   loggedError,
+  reaches,
   status,
   subnetOf,
   untilStatus,
 } from '../support/leases.ts';
-import { ping } from '../support/ping.ts';
 import { until } from '../support/proc.ts';
 import type { Workload } from '../support/workload.ts';
 
@@ -40,11 +40,11 @@ async function expired(cluster: Cluster, hosts: readonly Host[], subnets: readon
 /** The pod keeps its address, and its host knows the way to it. */
 async function expectKept(host: Host, pod: Workload, neighbour: Workload): Promise<void> {
   expect(await host.netns.ip(`-4 route get ${pod.addr(4)}`)).toContain('dev cni0');
-  expect(await ping(neighbour.netns, pod.addr(4))).toBeDefined();
-  expect(await ping(host.netns, pod.addr(4))).toBeDefined();
+  await reaches(neighbour.netns, pod.addr(4));
+  await reaches(host.netns, pod.addr(4));
 }
 
-test('a lease that ran out during a partition is taken back, the same subnet, by the same daemon', async () => {
+test.concurrent('a lease that ran out during a partition is taken back, the same subnet, by the same daemon', async () => {
   await using cluster = await Cluster.start(3, { args });
   const { etcd, underlay } = cluster;
   const [cutOff, two, three] = cluster.hosts as [Host, Host, Host];
@@ -71,7 +71,7 @@ test('a lease that ran out during a partition is taken back, the same subnet, by
     });
     await inStep(cluster);
   });
-  expect(await ping(farther.netns, pod.addr(4))).toBeDefined();
+  await reaches(farther.netns, pod.addr(4));
   expect(cutOff.subnetEnv()).toEqual(env);
   const now = (await leases(etcd)).get(subnet)!;
   expect(now.value).toBe(key.value);
@@ -174,7 +174,7 @@ async function expectMoved(host: Host, from: string, to: string): Promise<void> 
   await host.netns.ip(`addr add ${gateway} dev cni0`);
 }
 
-test('two hosts cut off, the one whose subnet another node took meanwhile heals first: it moves', async () => {
+test.concurrent('two hosts cut off, the one whose subnet another node took meanwhile heals first: it moves', async () => {
   await contest(async ({ cluster, loser, other, subnets, foreign, pods, healLoser, healOther }) => {
     const { etcd } = cluster;
     const witness = cluster.hosts[2]!;
@@ -184,7 +184,7 @@ test('two hosts cut off, the one whose subnet another node took meanwhile heals 
     await expectMoved(loser, subnets.loser, subnets.other);
     await inStep(cluster, [witness]);
     const fresh = await loser.workload();
-    expect(await ping(fresh.netns, (await witness.workload()).addr(4))).toBeDefined();
+    await reaches(fresh.netns, (await witness.workload()).addr(4));
 
     const settled = await leases(etcd);
     await healOther();
@@ -202,7 +202,7 @@ test('two hosts cut off, the one whose subnet another node took meanwhile heals 
   });
 });
 
-test('two hosts cut off, the one whose subnet another node took meanwhile heals second: it waits for one', async () => {
+test.concurrent('two hosts cut off, the one whose subnet another node took meanwhile heals second: it waits for one', async () => {
   await contest(async ({ cluster, loser, other, subnets, foreign, healLoser, healOther }) => {
     const { etcd } = cluster;
     await healOther();

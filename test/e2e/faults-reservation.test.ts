@@ -24,7 +24,7 @@ async function expectReserved(cluster: Cluster, host: Host, subnet: string): Pro
   });
 }
 
-test('a reservation made for flannel is used, and is still one after restarts and a crash', async () => {
+test.concurrent('a reservation made for flannel is used, and is still one after restarts and a crash', async () => {
   await using cluster = await Cluster.create({ args });
   const [host, other] = [await cluster.addHost(), await cluster.addHost()];
   await cluster.etcd.ctl('put', keyOf(SUBNET), flannelValue(host.at.ipv4, '0e:00:00:00:00:77'));
@@ -43,7 +43,7 @@ test('a reservation made for flannel is used, and is still one after restarts an
   expect((await leases(cluster.etcd)).size).toBe(2);
 });
 
-test('a lease that an operator makes a reservation is one, however long etcd is away', async () => {
+test.concurrent('a lease that an operator makes a reservation is one, however long etcd is away', async () => {
   await using cluster = await Cluster.start(2, { args });
   const { etcd, underlay } = cluster;
   const [host, other] = cluster.hosts as [Host, Host];

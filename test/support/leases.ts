@@ -3,6 +3,8 @@ import type { Cluster } from './cluster.ts';
 import { revision } from './etcdFaults.ts';
 import type { EtcdHost, KeyValue } from './etcdHost.ts';
 import type { Host, LogLine } from './host.ts';
+import type { Netns } from './netns.ts';
+import { ping } from './ping.ts';
 import { until } from './proc.ts';
 
 /** Milliseconds in which a host must be in step with etcd again once it can reach it. */
@@ -170,3 +172,7 @@ export async function untilStatus(
 /** Wait until a host has logged an event of the store at error level. */
 export const loggedError = (host: Host, event: string, timeout?: number): Promise<LogLine> =>
   host.logged(`${event} at error level`, (line) => line.event === event && line.level === 'error', timeout);
+
+/** Wait until an echo comes back; the first to or from a pod just made may have to wait for its link. */
+export const reaches = (from: Netns, to: string, timeout?: number): Promise<true> =>
+  until(`${from.name} to reach ${to}`, async () => (await ping(from, to)) !== undefined, timeout);
