@@ -44,7 +44,7 @@ export interface PlanOptions {
   /** Routes adopted earlier, by key: deleted like ours once they are not desired. */
   readonly adopted?: ReadonlyMap<string, ObservedRoute>;
   /** Keys to leave alone this time (they wait for another attempt). */
-  readonly held?: (key: string) => boolean;
+  readonly held?: ((key: string) => boolean) | undefined;
 }
 
 /** After this many objects the plan takes breath: `undefined` is yielded, and the caller may let others run. */
@@ -79,7 +79,7 @@ class Differ {
   readonly #desired: DesiredState;
   readonly #owner: Owner;
   readonly #options: PlanOptions;
-  readonly #held: (key: string) => boolean;
+  readonly #held: PlanOptions['held'];
   /** Links this plan makes: nothing that was seen on their names counts. */
   readonly #fresh = new Set<string>();
   /** Links this plan gives another MAC: the kernel drops their neighbours. */
@@ -90,7 +90,7 @@ class Differ {
     this.#desired = desired;
     this.#owner = owner;
     this.#options = options;
-    this.#held = options.held ?? (() => false);
+    this.#held = options.held;
   }
 
   /** Runs over the desired objects of one kind, skipping what is held and what has no device yet. */
@@ -99,11 +99,17 @@ class Differ {
     look: (wanted: T, key: string) => Iterable<PlanItem> | PlanItem | undefined,
   ): Generator<PlanItem | undefined> {
     let count = 0;
+    // Thousands in a row are on the same device.
+    let dev: string | undefined;
+    let isMissing = false;
     for (const [key, wanted] of objects) {
       if (++count % BREATH === 0) yield undefined;
-      if (this.#held(key)) continue;
-      const dev = deviceOf(wanted);
-      if (dev !== undefined && !this.#fresh.has(dev) && !this.#observed.link(dev)) {
+      if (this.#held?.(key)) continue;
+      if (deviceOf(wanted) !== dev) {
+        dev = deviceOf(wanted);
+        isMissing = dev !== undefined && !this.#fresh.has(dev) && !this.#observed.link(dev);
+      }
+      if (dev !== undefined && isMissing) {
         yield { kind: 'blocked', key, object: wanted, dev };
         continue;
       }
@@ -170,6 +176,7 @@ class Differ {
    */
   #fdbEntry(wanted: Fdb, key: string): Step | undefined {
     const there = this.#fresh.has(wanted.dev) ? [] : (this.#observed.fdb(wanted.dev).get(key) ?? []);
+    if (there.length === 1 && sameFdb(there[0]!, wanted)) return undefined;
     const right = there.find((o) => sameFdb(o, wanted));
     const remove = (o: (typeof there)[number]): Op => ({ verb: 'delete', object: o });
     if (right) {
@@ -183,8 +190,18 @@ class Differ {
 
   *routes(): Generator<PlanItem | undefined> {
     const local = new LocalPrefixes(this.#observed, this.#owner);
-    yield* this.#each(this.#desired.route, (wanted, key) => this.#route(wanted, key, local));
+    yield* this.#each(this.#desired.route, (wanted, key) =>
+      this.#isInPlace(wanted, key, local) ? undefined : this.#route(wanted, key, local),
+    );
     yield* local.inside(this.#desired.route);
+  }
+
+  /** The usual case, first and cheap: just what is wanted is there, and nothing else. */
+  #isInPlace(wanted: Route, key: string, local: LocalPrefixes): boolean {
+    const there = this.#observed.routesAt(key);
+    const o = there[0];
+    if (!o || there.length > 1 || !sameRoute(o, wanted) || !ownsRoute(o, this.#owner)) return false;
+    return !(o.dev !== undefined && this.#fresh.has(o.dev)) && local.holder(wanted) === undefined;
   }
 
   *#route(wanted: Route, key: string, local: LocalPrefixes): Generator<PlanItem> {
@@ -255,7 +272,7 @@ class Differ {
   }
 
   *#drop(key: string, object: Doomed): Generator<Step> {
-    if (!this.#held(key))
+    if (!this.#held?.(key))
       yield { kind: 'step', key, aim: 'delete', object, ops: [{ verb: 'delete', object }] };
   }
 }

@@ -80,13 +80,16 @@ export class Pass {
     const items = plan(observer.state, this.#objects, observer.owner, {
       prune: this.#prune,
       adopted,
-      ...(troubles.isEmpty && fights.isEmpty ? {} : { held: (key: string) => this.#held(key) }),
+      held: troubles.isEmpty && fights.isEmpty ? undefined : (key) => this.#held(key),
     });
     const slices = new Slices();
     for (const item of items) {
       if (item) await this.#take(item);
       if (!this.#result.whole) return this.#result;
       if (slices.isOver) {
+        // One new peer among thousands does not wait for the rest to be compared.
+        await this.#flush();
+        if (!this.#result.whole) return this.#result;
         await slices.next();
         if (this.#context.isStale()) this.#result.whole = false;
       }
