@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { LocalEtcd } from '../support/etcd.ts';
 import { until } from '../support/proc.ts';
 import { type NodeOptions, StoreNode, vxlanAttrs } from '../support/storeNode.ts';
@@ -10,15 +10,23 @@ const foreign = (ip: string) => `{"PublicIP":"${ip}","PublicIPv6":null,"BackendT
 /** Milliseconds in which anything that was healed must be noticed. */
 const NOTICED = 20_000;
 
-let stack: AsyncDisposableStack;
-beforeEach(() => {
-  stack = new AsyncDisposableStack();
-});
-afterEach(() => stack.disposeAsync());
+/** What one test starts; the tests run side by side, for most of their time is waiting. */
+class World implements AsyncDisposable {
+  readonly #stack = new AsyncDisposableStack();
+  async etcd(options = {}): Promise<LocalEtcd> {
+    return this.#stack.use(await LocalEtcd.create(options));
+  }
+  async proxy(etcd: LocalEtcd): Promise<TcpProxy> {
+    return this.#stack.use(await TcpProxy.to(etcd.clientPort));
+  }
+  start(endpoints: string | string[], options: NodeOptions): StoreNode {
+    return this.#stack.use(new StoreNode(endpoints, options));
+  }
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#stack.disposeAsync();
+  }
+}
 
-const etcdServer = async (options = {}) => stack.use(await LocalEtcd.create(options));
-const start = (endpoints: string | string[], options: NodeOptions) =>
-  stack.use(new StoreNode(endpoints, options));
 const sees = (node: StoreNode, key: string, timeout = NOTICED) =>
   until(
     `${key} in the view`,
@@ -26,10 +34,11 @@ const sees = (node: StoreNode, key: string, timeout = NOTICED) =>
     timeout,
   );
 
-describe('a lease that is lost', () => {
+describe.concurrent('a lease that is lost', () => {
   it('is made again, with the same subnet, when it is revoked or its key deleted', async () => {
-    const etcd = await etcdServer();
-    const node = start(etcd.endpoint, { ip: '192.0.2.1' });
+    await using world = new World();
+    const etcd = await world.etcd();
+    const node = world.start(etcd.endpoint, { ip: '192.0.2.1' });
     const first = await node.held();
     await etcd.ctl('lease', 'revoke', BigInt(first.etcdLease).toString(16));
     const second = await node.held((l) => l !== first);
@@ -43,8 +52,9 @@ describe('a lease that is lost', () => {
   });
 
   it('to another node is left to it: another subnet, an error, and not one write to its key', async () => {
-    const etcd = await etcdServer();
-    const node = start(etcd.endpoint, { ip: '192.0.2.1' });
+    await using world = new World();
+    const etcd = await world.etcd();
+    const node = world.start(etcd.endpoint, { ip: '192.0.2.1' });
     const first = await node.held();
     await etcd.put(SUBNETS + first.key, foreign('192.0.2.66'));
     const theirs = await etcd.get(SUBNETS + first.key);
@@ -56,8 +66,9 @@ describe('a lease that is lost', () => {
   });
 
   it('to an operator’s garbage is written anew', async () => {
-    const etcd = await etcdServer();
-    const node = start(etcd.endpoint, { ip: '192.0.2.1' });
+    await using world = new World();
+    const etcd = await world.etcd();
+    const node = world.start(etcd.endpoint, { ip: '192.0.2.1' });
     const first = await node.held();
     await etcd.put(SUBNETS + first.key, 'bar');
     const again = await node.held((l) => l.modRevision > first.modRevision);
@@ -69,10 +80,11 @@ describe('a lease that is lost', () => {
   });
 
   it('by restoring a backup is made again; the same subnet if it is free', async () => {
-    const etcd = await etcdServer();
+    await using world = new World();
+    const etcd = await world.etcd();
     await etcd.put(`${SUBNETS}10.5.9.0-24`, foreign('192.0.2.9'));
     const backup = await etcd.backup();
-    const node = start(etcd.endpoint, { ip: '192.0.2.1', previous: ['10.5.7.0/24'] });
+    const node = world.start(etcd.endpoint, { ip: '192.0.2.1', previous: ['10.5.7.0/24'] });
     const first = await node.held();
     for (let i = 0; i < 5; i++) await etcd.put(`${SUBNETS}10.5.10${i}.0-24`, foreign(`192.0.2.10${i}`));
     await sees(node, '10.5.104.0-24');
@@ -85,11 +97,12 @@ describe('a lease that is lost', () => {
   });
 
   it('by restoring a backup, in which the subnet is another node’s, is given up', async () => {
-    const etcd = await etcdServer();
+    await using world = new World();
+    const etcd = await world.etcd();
     await etcd.put(`${SUBNETS}10.5.7.0-24`, foreign('192.0.2.9'), await etcd.grant(1000));
     const backup = await etcd.backup();
     await etcd.delete(`${SUBNETS}10.5.7.0-24`);
-    const node = start(etcd.endpoint, { ip: '192.0.2.1', previous: ['10.5.7.0/24'] });
+    const node = world.start(etcd.endpoint, { ip: '192.0.2.1', previous: ['10.5.7.0/24'] });
     expect((await node.held()).key).toBe('10.5.7.0-24');
     await etcd.restore(backup);
     const second = await node.held((l) => l.key !== '10.5.7.0-24', NOTICED);
@@ -99,10 +112,11 @@ describe('a lease that is lost', () => {
   });
 });
 
-describe('an etcd that is away', () => {
+describe.concurrent('an etcd that is away', () => {
   it('is waited for at the start, and the status says for what', async () => {
-    const etcd = await etcdServer({ start: false });
-    const node = start(etcd.endpoint, { ip: '192.0.2.1' });
+    await using world = new World();
+    const etcd = await world.etcd({ start: false });
+    const node = world.start(etcd.endpoint, { ip: '192.0.2.1' });
     await until('a reason', () => node.store.status.value!.error?.includes('connection refused'));
     expect(node.store.status.value!.error).toContain(`waiting for etcd at ${etcd.endpoint}: `);
     expect(node.store.status.value!.connected).toBe(false);
@@ -115,8 +129,9 @@ describe('an etcd that is away', () => {
   });
 
   it('for a restart costs nothing: the lease is the same, and what happened meanwhile is seen', async () => {
-    const etcd = await etcdServer();
-    const node = start(etcd.endpoint, { ip: '192.0.2.1', ttl: 30 });
+    await using world = new World();
+    const etcd = await world.etcd();
+    const node = world.start(etcd.endpoint, { ip: '192.0.2.1', ttl: 30 });
     const lease = await node.held();
     await etcd.restart();
     await etcd.put(`${SUBNETS}10.5.99.0-24`, foreign('192.0.2.9'));
@@ -127,9 +142,10 @@ describe('an etcd that is away', () => {
   });
 
   it('and compacts its history meanwhile is listed anew, and unchanged leases keep their identity', async () => {
-    const etcd = await etcdServer();
-    const proxy = stack.use(await TcpProxy.to(etcd.clientPort));
-    const node = start(proxy.endpoint, { ip: '192.0.2.1', ttl: 60 });
+    await using world = new World();
+    const etcd = await world.etcd();
+    const proxy = await world.proxy(etcd);
+    const node = world.start(proxy.endpoint, { ip: '192.0.2.1', ttl: 60 });
     const lease = await node.held();
     await etcd.put(`${SUBNETS}10.5.98.0-24`, foreign('192.0.2.8'));
     await etcd.put(`${SUBNETS}10.5.97.0-24`, foreign('192.0.2.7'));
@@ -151,9 +167,10 @@ describe('an etcd that is away', () => {
   });
 
   it('in a black hole is found missing and found again', { timeout: 90_000 }, async () => {
-    const etcd = await etcdServer();
-    const proxy = stack.use(await TcpProxy.to(etcd.clientPort));
-    const node = start(proxy.endpoint, { ip: '192.0.2.1', ttl: 600 });
+    await using world = new World();
+    const etcd = await world.etcd();
+    const proxy = await world.proxy(etcd);
+    const node = world.start(proxy.endpoint, { ip: '192.0.2.1', ttl: 600 });
     const lease = await node.held();
     proxy.blackHole();
     await until('disconnected', () => !node.store.status.value!.connected, NOTICED);
@@ -167,9 +184,10 @@ describe('an etcd that is away', () => {
   it('for longer than the TTL fences the lease; it comes back with the same subnet if nobody took it', {
     timeout: 90_000,
   }, async () => {
-    const etcd = await etcdServer();
-    const proxy = stack.use(await TcpProxy.to(etcd.clientPort));
-    const node = start(proxy.endpoint, { ip: '192.0.2.1', ttl: 5 });
+    await using world = new World();
+    const etcd = await world.etcd();
+    const proxy = await world.proxy(etcd);
+    const node = world.start(proxy.endpoint, { ip: '192.0.2.1', ttl: 5 });
     const first = await node.held();
     proxy.blackHole();
     await until('fenced', () => node.state?.state === 'fenced' && node.state.lease.key === first.key, 15_000);
@@ -182,13 +200,14 @@ describe('an etcd that is away', () => {
   it('for longer than the TTL, when another node takes the subnet: that keeps it', {
     timeout: 90_000,
   }, async () => {
-    const etcd = await etcdServer();
-    const proxy = stack.use(await TcpProxy.to(etcd.clientPort));
-    const node = start(proxy.endpoint, { ip: '192.0.2.1', ttl: 5 });
+    await using world = new World();
+    const etcd = await world.etcd();
+    const proxy = await world.proxy(etcd);
+    const node = world.start(proxy.endpoint, { ip: '192.0.2.1', ttl: 5 });
     const first = await node.held();
     proxy.blackHole();
     await until('the key gone', async () => !(await etcd.get(SUBNETS + first.key)), 15_000);
-    const other = start(etcd.endpoint, { ip: '192.0.2.2', previous: [first.key.replace('-', '/')] });
+    const other = world.start(etcd.endpoint, { ip: '192.0.2.2', previous: [first.key.replace('-', '/')] });
     const theirs = await other.held();
     expect(theirs.key).toBe(first.key);
     expect(node.state?.state).toBe('fenced');
@@ -200,8 +219,9 @@ describe('an etcd that is away', () => {
   });
 
   it('held still for a while (SIGSTOP) and let go on is followed again', { timeout: 90_000 }, async () => {
-    const etcd = await etcdServer();
-    const node = start(etcd.endpoint, { ip: '192.0.2.1', ttl: 5 });
+    await using world = new World();
+    const etcd = await world.etcd();
+    const node = world.start(etcd.endpoint, { ip: '192.0.2.1', ttl: 5 });
     const first = await node.held();
     etcd.signal('SIGSTOP');
     await until('fenced', () => node.state?.state === 'fenced', 15_000);
@@ -213,12 +233,10 @@ describe('an etcd that is away', () => {
   });
 
   it('at one of several endpoints is sought at the others', async () => {
-    const etcd = await etcdServer();
-    const [a, b] = [
-      stack.use(await TcpProxy.to(etcd.clientPort)),
-      stack.use(await TcpProxy.to(etcd.clientPort)),
-    ];
-    const node = start(['http://127.0.0.1:1', a.endpoint, b.endpoint], { ip: '192.0.2.1', ttl: 60 });
+    await using world = new World();
+    const etcd = await world.etcd();
+    const [a, b] = [await world.proxy(etcd), await world.proxy(etcd)];
+    const node = world.start(['http://127.0.0.1:1', a.endpoint, b.endpoint], { ip: '192.0.2.1', ttl: 60 });
     const lease = await node.held();
     await a.refuse();
     await etcd.put(`${SUBNETS}10.5.99.0-24`, foreign('192.0.2.9'));
