@@ -5,7 +5,7 @@ import { Connection } from './etcd/connection.ts';
 import { Holder } from './etcd/holder.ts';
 import { LeaseOps } from './etcd/leaseOps.ts';
 import { PrefixWatch } from './etcd/prefixWatch.ts';
-import type { Lease, LeaseRequest, LeaseSnapshot, LeaseState, NodeId } from './types.ts';
+import type { LeaseRequest, LeaseSnapshot, LeaseState } from './types.ts';
 import type { PrefixView } from './view.ts';
 
 /** Leases in etcd, as flannel keeps them there. */
@@ -90,27 +90,6 @@ export async function listOnce(
   const connection = new Connection(at);
   try {
     return await new PrefixWatch(connection, at).listOnce();
-  } finally {
-    connection.close();
-  }
-}
-
-/**
- * Give back every lease of a node (`loden cleanup`): those with its node id, but no reservations.
- * Returns those deleted. Throws StoreError when etcd does not answer.
- */
-export async function releaseOnce(options: StoreOptions, node: NodeId): Promise<readonly Lease[]> {
-  const at = { ...options, prefix: options.prefix.replace(/\/+$/, '') };
-  const connection = new Connection(at);
-  try {
-    const { leases } = await new PrefixWatch(connection, at).listOnce();
-    const ops = new LeaseOps(connection, at.prefix, performance.now.bind(performance), '');
-    const released: Lease[] = [];
-    for (const lease of leases.values()) {
-      if (lease.node !== node || lease.etcdLease === 'reservation') continue;
-      if ((await ops.remove(lease)).end === 'removed') released.push(lease);
-    }
-    return released;
   } finally {
     connection.close();
   }

@@ -4,11 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ConfigError, StoreError } from '../../src/errors.ts';
 import type { StoreOptions } from '../../src/subnet/api.ts';
-import { EtcdStore, listOnce, releaseOnce } from '../../src/subnet/store.ts';
-import type { NodeId } from '../../src/subnet/types.ts';
+import { EtcdStore, listOnce } from '../../src/subnet/store.ts';
 import { LocalEtcd } from '../support/etcd.ts';
 import { until } from '../support/proc.ts';
-import { hex, StoreNode, vxlanAttrs } from '../support/storeNode.ts';
+import { StoreNode, vxlanAttrs } from '../support/storeNode.ts';
 
 const PREFIX = '/coreos.com/network';
 const foreign = '{"PublicIP":"192.0.2.9","PublicIPv6":null,"BackendType":"vxlan"}';
@@ -137,22 +136,6 @@ describe('for commands', () => {
     const error = await listOnce({ endpoints: [etcd.endpoint], prefix: PREFIX }).catch((e) => e);
     expect(error).toBeInstanceOf(StoreError);
     expect(error.message).toBe(`etcd at ${etcd.endpoint}: KV.range: connection refused`);
-  });
-
-  it('a node’s leases are given back, but neither its reservations nor anybody else’s', async () => {
-    const etcd = await etcdServer();
-    const id = hex(16) as NodeId;
-    const node = new StoreNode(etcd.endpoint, { ip: '192.0.2.1', node: id });
-    const { key, etcdLease } = await node.held();
-    await node[Symbol.asyncDispose]();
-    const mine = (await etcd.get(`${PREFIX}/subnets/${key}`))!.value;
-    await etcd.put(`${PREFIX}/subnets/10.6.1.0-24`, mine);
-    await etcd.put(`${PREFIX}/subnets/10.6.2.0-24`, foreign);
-    const options = { endpoints: [etcd.endpoint], prefix: PREFIX };
-    expect((await releaseOnce(options, id)).map((l) => l.key)).toEqual([key]);
-    const left = (await etcd.list(`${PREFIX}/subnets/`)).map((kv) => kv.key.slice(-11));
-    expect(left).toEqual(['10.6.1.0-24', '10.6.2.0-24']);
-    expect(await etcd.ctl('lease', 'list')).not.toContain(BigInt(etcdLease).toString(16));
   });
 });
 
