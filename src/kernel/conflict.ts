@@ -13,6 +13,9 @@ export interface Conflict {
   readonly withheld: boolean;
 }
 
+/** Routes looked at between two breaths. */
+const BREATH = 256;
+
 const sizeKey = (p: Prefix): number => p.addr.family * 256 + p.len;
 
 const keyOf = (dst: Prefix, metric: number | undefined): string =>
@@ -45,19 +48,27 @@ export class LocalPrefixes {
       : this.#bySize.get(sizeKey(route.dst))?.get(route.dst.addr.value);
   }
 
-  /** Local addresses inside peers' prefixes: found by asking for each length that is routed. */
-  *inside(routes: ReadonlyMap<string, Route>): Generator<Conflict> {
+  /**
+   * Local addresses inside peers' prefixes: found by asking for each length that is routed. Yields `undefined` now and
+   * then, for there may be thousands of routes.
+   */
+  *inside(routes: ReadonlyMap<string, Route>): Generator<Conflict | undefined> {
     const shapes = new Map<number, Set<number | undefined>>();
+    let count = 0;
     for (const { type, dst, metric } of routes.values()) {
+      if (++count % BREATH === 0) yield undefined;
       if (type === 'blackhole') continue;
       const metrics = shapes.get(sizeKey(dst));
       if (!metrics) shapes.set(sizeKey(dst), new Set([metric]));
       else if (!metrics.has(metric)) metrics.add(metric);
     }
     for (const { dev, prefix } of this.#all) {
+      if (++count % BREATH === 0) yield undefined;
       for (let len = 0; len < prefix.len; len++) {
+        const metrics = shapes.get(prefix.addr.family * 256 + len);
+        if (!metrics) continue;
         const dst = network({ addr: prefix.addr, len });
-        for (const metric of shapes.get(sizeKey(dst)) ?? []) {
+        for (const metric of metrics) {
           const key = keyOf(dst, metric);
           const object = routes.get(key);
           if (object && object.dev !== dev) {

@@ -61,9 +61,7 @@ export class Dirt {
   matters(link: ObservedLink | undefined): boolean {
     return (
       link !== undefined &&
-      (this.devices.has(link.name) ||
-        this.carriers.has(link.name) ||
-        this.#state.routeDevices().has(link.ifindex))
+      (this.devices.has(link.name) || this.carriers.has(link.name) || this.#state.hasRoutesTo(link.ifindex))
     );
   }
 

@@ -83,6 +83,7 @@ export class Listing<Row> {
       entry.found++;
     }
     for (const [key, entry] of this.#entries) {
+      if (slices.isOver) await slices.next();
       if (entry.renewal !== renewal) this.#entries.delete(key);
       else if (entry.found < entry.rows.length) entry.rows = entry.rows.slice(0, entry.found);
       else continue;

@@ -1,7 +1,6 @@
 import { AUDIT_INTERVAL, RECONCILE_DEBOUNCE } from '../contract.ts';
 import { Dirt, type Job } from './dirt.ts';
 import type { Hint, Kernel, Watch } from './kernel.ts';
-import type { ObservedRoute } from './observed.ts';
 import { keepRoute, MOST_FOREIGN, ownsRoute, ROUTE_PROTOCOLS } from './route.ts';
 import { ObservedState } from './state.ts';
 import type { KindName, Owner } from './types.ts';
@@ -183,12 +182,6 @@ export class Observer {
     await this.#queue;
   }
 
-  /** {@link keepRoute} with a bound, which what is ours does not count against. */
-  #keep(): (o: ObservedRoute) => boolean {
-    let foreign = 0;
-    return (o) => keepRoute(o) && (ownsRoute(o, this.#owner) || ++foreign <= MOST_FOREIGN);
-  }
-
   #hinted(hints: readonly Hint[], overrun: boolean): void {
     if (this.#stopped) return;
     if (overrun) this.#dirt.all();
@@ -269,8 +262,16 @@ export class Observer {
       }
       case 'routes':
         for (const protocol of ROUTE_PROTOCOLS) {
-          const rows = await this.#kernel.routes({ family: job.family, protocol }, this.#keep());
-          if (await state.setRoutes(job.family, protocol, rows)) changed.add('route');
+          const query = { family: job.family, protocol };
+          const devices = new Set<number>();
+          let foreign = 0;
+          const rows = await this.#kernel.routes(query, (o) => {
+            // The bound is not for what is ours.
+            const isKept = keepRoute(o) && (ownsRoute(o, this.#owner) || ++foreign <= MOST_FOREIGN);
+            if (isKept && o.ifindex !== undefined) devices.add(o.ifindex);
+            return isKept;
+          });
+          if (await state.setRoutes(job.family, protocol, rows, devices)) changed.add('route');
         }
         break;
       case 'sysctls':

@@ -44,7 +44,7 @@ export class ObservedState {
   readonly #neighs = new Map<string, Listing<ObservedNeigh>>();
   readonly #fdb = new Map<string, Listing<ObservedFdb>>();
   readonly #routes = new Map<string, Listing<ObservedRoute>>();
-  #routeDevices: ReadonlySet<number> | undefined;
+  readonly #routeDevices = new Map<string, ReadonlySet<number>>();
   readonly #sysctls = new Map<string, string | undefined>();
 
   // Reading.
@@ -104,10 +104,10 @@ export class ObservedState {
     return found;
   }
 
-  /** Devices that routes seen here lead to. */
-  routeDevices(): ReadonlySet<number> {
-    this.#routeDevices ??= new Set(Iterator.from(this.routes()).map((r) => r.ifindex ?? 0));
-    return this.#routeDevices;
+  /** Do routes that others have put, or the kernel, lead to this device? */
+  hasRoutesTo(ifindex: number): boolean {
+    for (const devices of this.#routeDevices.values()) if (devices.has(ifindex)) return true;
+    return false;
   }
 
   /** Trimmed value; undefined when the file is missing. `read` false: nobody has looked. */
@@ -169,9 +169,16 @@ export class ObservedState {
     return listingOf(this.#fdb, dev).renew(rows, fdbKey, sameFdbRow);
   }
 
-  setRoutes(family: Family, protocol: number, rows: readonly ObservedRoute[]): Promise<boolean> {
-    this.#routeDevices = undefined;
-    return listingOf(this.#routes, question(family, protocol)).renew(rows, objectKey, sameRow);
+  /** `devices`: where they lead, by ifindex. */
+  setRoutes(
+    family: Family,
+    protocol: number,
+    rows: readonly ObservedRoute[],
+    devices: ReadonlySet<number>,
+  ): Promise<boolean> {
+    const asked = question(family, protocol);
+    this.#routeDevices.set(asked, devices);
+    return listingOf(this.#routes, asked).renew(rows, objectKey, sameRow);
   }
 
   setSysctl(path: string, value: string | undefined): boolean {

@@ -167,7 +167,12 @@ describe('Dirt', () => {
       onlink: false,
       protocol: 16,
     };
-    await state.setRoutes(4, 16, [{ ...route, rtmType: 1, scope: 0, tos: 0, odd: false } as ObservedRoute]);
+    await state.setRoutes(
+      4,
+      16,
+      [{ ...route, rtmType: 1, scope: 0, tos: 0, odd: false } as ObservedRoute],
+      new Set([4]),
+    );
     expect(dirt.matters(state.linkAt(4))).toBe(true);
   });
 });
