@@ -185,7 +185,7 @@ test('an outage of etcd is told once, in JSON, without the password', async () =
   await sleep(6_000);
   await cluster.etcd.start();
   await untilStatus(host, 'has etcd again', (s) => s.store.connected);
-  expect(await ping(pods[0].netns, pods[1].addr(4))).toBeDefined();
+  await until('a ping', async () => (await ping(pods[0].netns, pods[1].addr(4))) !== undefined);
   const lines = host.daemon.output().trimEnd().split('\n');
   for (const line of lines)
     expect(JSON.parse(line)).toMatchObject({ msg: expect.any(String), level: expect.any(String) });

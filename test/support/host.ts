@@ -102,7 +102,7 @@ export class Host implements AsyncDisposable {
   }
 
   /** Wait until `/readyz` says yes. Throws with the end of the log when the daemon ends first or `timeout` ms pass. */
-  async ready(timeout = 20_000): Promise<void> {
+  async ready(timeout = 60_000): Promise<void> {
     const daemon = this.daemon;
     let reason = 'it does not answer';
     try {
