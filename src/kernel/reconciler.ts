@@ -163,6 +163,8 @@ export class Reconciler {
     if (this.#running || this.#stopped || !this.#wish) return;
     this.#running = this.#run().finally(() => {
       this.#running = undefined;
+      // Somebody may have come in the very moment it ended.
+      if (this.#kicked && this.#failures === 0) this.#kick();
     });
   }
 

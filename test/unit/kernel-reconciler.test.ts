@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Observer } from '../../src/kernel/observer.ts';
 import { Reconciler } from '../../src/kernel/reconciler.ts';
+import type { ReconcilerStatus } from '../../src/kernel/status.ts';
 import { objectKey } from '../../src/kernel/types.ts';
 import { FakeKernel } from '../fake/kernel.ts';
 import { AtWork, scenarios, until, type World } from '../fake/scenarios.ts';
@@ -154,6 +155,22 @@ describe.concurrent('Reconciler', () => {
     const repairs = work.repairs('route');
     deleteRoute(kernel, 3);
     await until('another route is put right', () => work.repairs('route') > repairs);
+  });
+
+  test('misses no wish that comes in the moment a pass ends', async () => {
+    const kernel = fakeHost();
+    let revision = 1n;
+    const next = async (hops: number) => {
+      for (let i = 0; i < hops; i++) await Promise.resolve();
+      await work.reconciler.setDesired(revision, overlay(2), { prune: true });
+    };
+    const onStatus = ({ applied }: ReconcilerStatus) => {
+      // Each time a little later.
+      if (applied === revision && revision < 50n) void next(Number(revision++));
+    };
+    await using work = await AtWork.on(kernel, { onStatus });
+    await next(0);
+    await until('all are applied', () => work.reconciler.status().applied === 50n);
   });
 
   test('drops an outdated wish in the middle', async () => {
