@@ -206,10 +206,10 @@ export class Daemon {
     if (asked?.network !== network || asked.held !== held || asked.served !== served || asked.host !== host) {
       const view = leaseView(network, held, served);
       const found: PeerProblem[] = [];
-      this.#asked = { network, held, served, host };
       await reconciler.setDesired(view.revision, kernelObjects(network, view, host, options, found), {
         prune: true,
       });
+      this.#asked = { network, held, served, host };
       this.#view = view;
       this.#takePeerProblems(found);
     }
