@@ -1,10 +1,12 @@
+import { memo } from '../memo.ts';
 import { type Addr, type Family, formatAddr, sameAddr } from '../net/addr.ts';
-import { containsAddr, containsPrefix, formatPrefix, hostPrefix, type Prefix } from '../net/prefix.ts';
+import { containsAddr, containsPrefix, formatPrefix, type Prefix } from '../net/prefix.ts';
 import { scopeOf } from '../net/scope.ts';
-import type { BackendType, Lease, LeaseView } from '../subnet/types.ts';
+import type { Lease, LeaseView, NetworkConfig } from '../subnet/types.ts';
 import { subnetOf } from '../subnet/types.ts';
 import type { HostFacts, PeerProblem } from './backend.ts';
-import { Spans } from './spans.ts';
+import { judges, ownAddrs } from './judge.ts';
+import { Verdicts } from './verdicts.ts';
 
 /** One family of one peer that may be served: nothing about it can hurt us or an older peer. */
 export interface PeerSubnet {
@@ -31,78 +33,50 @@ export function inOrder(leases: Iterable<Lease>): readonly Lease[] {
  * outside the network, over our own, over an older peer's, or over an address the underlay needs (ours, gateways, etcd,
  * an older peer's PublicIP) is a problem and gets nothing, and so is a PublicIP inside the overlay: that would be a
  * loop. A peer is refused family by family; others are never disturbed.
- * Lazy: the caller may stop between any two.
+ * A peer is the same object (===) for as long as its lease is. Lazy: the caller may stop between any two.
  */
-export function* vet(view: LeaseView, type: BackendType, host: HostFacts): Generator<Vetted> {
-  const vetters = new Map([...view.network.families.keys()].map((f) => [f, vetFamily(view, host, f)]));
-  for (const lease of inOrder(view.peers.values())) {
-    const theirs = lease.backend ?? view.network.backend.type;
-    if (theirs !== type) {
-      yield { problem: { lease, reason: `it uses the backend ${JSON.stringify(theirs)}, not ${type}` } };
-      continue;
-    }
-    let found = false;
-    for (const [family, vetOne] of vetters) {
-      const subnet = subnetOf(lease, family);
-      if (!subnet) continue;
-      found = true;
-      const verdict = vetOne(lease, subnet);
-      if (typeof verdict === 'string') {
-        yield { problem: { lease, reason: `${formatPrefix(subnet)}: ${verdict}` } };
-      } else {
-        yield { peer: { lease, family, subnet, endpoint: verdict, data: lease.data.get(family) } };
-      }
-    }
-    if (!found) yield { problem: { lease, reason: 'it has no subnet in a family this network uses' } };
+export const vet = (view: LeaseView, host: HostFacts): Iterable<Vetted> =>
+  verdicts(view.network)(host)(view.self).on(inOrder(view.peers.values()));
+
+const verdicts = memo((network: NetworkConfig) =>
+  memo((host: HostFacts) => {
+    const claims = memo((lease: Lease) => claimsOf(network, host, lease));
+    return memo((self: Lease) => new Verdicts(claims, () => judges(network, host, self)));
+  }),
+);
+
+/** What a lease claims, family by family, as far as it can be judged without a look at others. */
+function claimsOf({ families, backend }: NetworkConfig, host: HostFacts, lease: Lease): readonly Vetted[] {
+  const theirs = lease.backend ?? backend.type;
+  if (theirs !== backend.type)
+    return [refusal(lease, `it uses the backend ${JSON.stringify(theirs)}, not ${backend.type}`)];
+  const claims: Vetted[] = [];
+  for (const [family, { network }] of families) {
+    const subnet = subnetOf(lease, family);
+    if (!subnet) continue;
+    const endpoint = endpointOf(lease, subnet, network, host);
+    claims.push(
+      typeof endpoint === 'string'
+        ? refusal(lease, endpoint, subnet)
+        : { peer: { lease, family, subnet, endpoint, data: lease.data.get(family) } },
+    );
   }
+  return claims.length > 0 ? claims : [refusal(lease, 'it has no subnet in a family this network uses')];
 }
 
-/** Whose an address or a subnet is: a lease, or words. */
-type Owner = Lease | string;
-const named = (owner: Owner): string => (typeof owner === 'string' ? owner : `the older lease ${owner.key}`);
+const refusal = (lease: Lease, reason: string, subnet?: Prefix): Vetted => ({
+  problem: { lease, reason: subnet ? `${formatPrefix(subnet)}: ${reason}` : reason },
+});
 
-/** Judge one family's subnets in order: the endpoint to use, or the reason why not. */
-function vetFamily(
-  view: LeaseView,
-  host: HostFacts,
-  family: Family,
-): (lease: Lease, subnet: Prefix) => Addr | string {
-  const { network } = view.network.families.get(family)!;
-  const subnets = new Spans<Owner>();
-  const underlay = new Spans<Owner>();
-  const own = subnetOf(view.self, family);
-  if (own) subnets.add(own, 'our own subnet');
-  const ours = [
-    ...host.uplink.addrs.map((p) => p.addr),
-    host.publicAddrs.get(family),
-    host.localAddrs.get(family),
-  ];
-  const protect = (a: Addr | undefined, owner: Owner): void => {
-    if (a?.family === family && underlay.holding(a) === undefined) underlay.add(hostPrefix(a), owner);
-  };
-  for (const a of ours) protect(a, 'this host');
-  for (const a of host.reserved ?? []) protect(a, 'a gateway or etcd server of this host');
-
-  return (lease, subnet) => {
-    if (!containsPrefix(network, subnet)) return `it is outside the network ${formatPrefix(network)}`;
-    const taken = subnets.overlapping(subnet);
-    if (taken !== undefined)
-      return `it overlaps ${typeof taken === 'string' ? taken : `that of ${named(taken)}`}`;
-    const covered = underlay.overlapping(subnet);
-    if (covered !== undefined) return `it would take over the address of ${named(covered)}`;
-    const endpoint = lease.endpoints.get(family);
-    if (!endpoint) return `it has no ${family === 4 ? 'PublicIP' : 'PublicIPv6'}`;
-    if (scopeOf(endpoint) !== 'global')
-      return `its address ${formatAddr(endpoint)} is not one other hosts can reach`;
-    if (ours.some((a) => sameAddr(a, endpoint)))
-      return `its address ${formatAddr(endpoint)} is this host's own`;
-    const around = containsAddr(subnet, endpoint) ? 'its own subnet' : subnets.holding(endpoint);
-    if (around !== undefined) {
-      const where = typeof around === 'string' ? around : `the subnet of ${named(around)}`;
-      return `its address ${formatAddr(endpoint)} is inside the overlay, in ${where}`;
-    }
-    subnets.add(subnet, lease);
-    protect(endpoint, lease);
-    return endpoint;
-  };
+/** The endpoint that serves a subnet, or what is wrong with the two. */
+function endpointOf(lease: Lease, subnet: Prefix, network: Prefix, host: HostFacts): Addr | string {
+  const { family } = subnet.addr;
+  if (!containsPrefix(network, subnet)) return `it is outside the network ${formatPrefix(network)}`;
+  const endpoint = lease.endpoints.get(family);
+  if (!endpoint) return `it has no ${family === 4 ? 'PublicIP' : 'PublicIPv6'}`;
+  const text = `its address ${formatAddr(endpoint)}`;
+  if (scopeOf(endpoint) !== 'global') return `${text} is not one other hosts can reach`;
+  if (ownAddrs(host, family).some((a) => sameAddr(a, endpoint))) return `${text} is this host's own`;
+  if (containsAddr(subnet, endpoint)) return `${text} is inside the overlay, in its own subnet`;
+  return endpoint;
 }

@@ -1,4 +1,5 @@
 import { InvariantError } from '../errors.ts';
+import { memo } from '../memo.ts';
 import { formatAddr } from '../net/addr.ts';
 import type { Doomed } from './kernel.ts';
 import { plainRoute } from './route.ts';
@@ -18,6 +19,9 @@ export const NOTHING_DESIRED: DesiredState = {
   route: new Map(),
 };
 
+/** Objects that are wished for again are the same ones: their keys are made once. */
+const keyOf = memo((o: KernelObject) => objectKey(o));
+
 /**
  * Sorts objects into a {@link DesiredState}. Of two with one key the first is kept; it yields after each object, so
  * that the caller can take slices.
@@ -33,7 +37,7 @@ export function* sortDesired(objects: Iterable<KernelObject>): Generator<void, D
       throw new InvariantError(
         `there is no kernel object of kind ${JSON.stringify((o as { kind: unknown }).kind)}`,
       );
-    const key = objectKey(object);
+    const key = keyOf(object);
     if (!of.has(key)) of.set(key, object);
     yield;
   }

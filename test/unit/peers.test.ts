@@ -1,9 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { inOrder } from '../../src/backends/peers.ts';
-import { Spans } from '../../src/backends/spans.ts';
-import type { Family } from '../../src/net/addr.ts';
+import { inOrder, type Vetted, vet } from '../../src/backends/peers.ts';
+import { PrefixSet } from '../../src/backends/prefixSet.ts';
+import { chooseBackend } from '../../src/backends/registry.ts';
+import { parseNetworkConfig } from '../../src/config/network.ts';
+import { type Family, formatAddr } from '../../src/net/addr.ts';
 import { containsAddr, formatPrefix, hostPrefix, overlaps, type Prefix } from '../../src/net/prefix.ts';
+import type { Lease, LeaseView } from '../../src/subnet/types.ts';
 import { crowdedPrefix } from '../fake/arbitraries.ts';
 import { desired, host, type LeaseInit, lease, NETWORKS, peer, peerMac } from '../fake/overlay.ts';
 
@@ -166,25 +169,25 @@ test('whatever leases there are, routes never overlap each other, ours, or what 
   );
 });
 
-test('spans find the same overlaps as a look at each', () => {
+test('a set of prefixes finds the same overlaps as a look at each', () => {
   const family: Family = 6;
   fc.assert(
     fc.property(
       fc.array(crowdedPrefix(family), { maxLength: 40 }),
       crowdedPrefix(family),
       (prefixes, probe) => {
-        const spans = new Spans<Prefix>();
+        const set = new PrefixSet<Prefix>(family);
         const kept: Prefix[] = [];
         for (const p of prefixes) {
-          const hit = spans.overlapping(p);
+          const hit = set.overlapping(p);
           expect(hit !== undefined).toBe(kept.some((k) => overlaps(k, p)));
           if (hit) expect(overlaps(hit, p)).toBe(true);
           else {
-            spans.add(p, p);
+            set.add(p, p);
             kept.push(p);
           }
         }
-        expect(spans.holding(probe.addr)).toBe(kept.find((k) => containsAddr(k, probe.addr)));
+        expect(set.holding(probe.addr)).toBe(kept.find((k) => containsAddr(k, probe.addr)));
       },
     ),
   );
@@ -197,4 +200,69 @@ test('5,000 peers are vetted without a pause worth noting', () => {
   );
   const self = lease({ subnets: ['10.200.1.0/24'] });
   expect(routes(desired(config, peers, host(), self))).toHaveLength(5000);
+});
+
+describe('as leases come and go', () => {
+  const network = parseNetworkConfig(JSON.stringify(VXLAN));
+  const self = lease({ subnets: ['10.5.1.0/26'] });
+  const viewOf = (peers: Iterable<Lease>): LeaseView => ({
+    revision: 1n,
+    network,
+    self,
+    peers: new Map([...peers].map((p) => [p.key, p])),
+  });
+  const told = (all: Iterable<Vetted>) =>
+    Array.from(all, (v) =>
+      'peer' in v
+        ? `${v.peer.lease.key} at ${formatAddr(v.peer.endpoint)}`
+        : `${v.problem.lease.key}: ${v.problem.reason}`,
+    );
+
+  test('a peer that stays is the same object', () => {
+    const facts = host();
+    const [a, b, c] = [peer(2), peer(3), peer(4)];
+    const [first] = vet(viewOf([a, b]), facts);
+    const [again] = vet(viewOf([a, c]), facts);
+    expect(again).toBe(first);
+    const { backend, config } = chooseBackend(network);
+    const objects = (peers: readonly Lease[]) => [...backend.desired(config, viewOf(peers), facts)];
+    const before = new Set<unknown>(objects([a, b]));
+    expect(objects([a, c]).filter((o) => before.has(o))).toEqual(
+      objects([a]).filter((o) => ['neigh', 'fdb', 'route'].includes(o.kind)),
+    );
+  });
+
+  test('the verdicts are those of a host that has just come', () => {
+    const init = fc.record({
+      subnet: fc.constantFrom(
+        '10.5.1.0/25',
+        '10.5.2.0/24',
+        '10.5.2.128/25',
+        '10.5.3.0/24',
+        '10.5.2.0/23',
+        '10.5.4.0/24',
+      ),
+      endpoint: fc.constantFrom('192.0.2.2', '192.0.2.3', '10.5.2.7', '10.5.3.9', '10.5.4.4', '10.5.9.9'),
+      revision: fc.integer({ min: 1, max: 9 }),
+    });
+    const step = fc.record({
+      put: fc.array(init, { maxLength: 2 }),
+      remove: fc.array(fc.nat(9), { maxLength: 2 }),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 12 }), (steps) => {
+        const facts = host({ reserved: ['10.5.9.9'] });
+        const leases = new Map<string, Lease>();
+        for (const { put, remove } of steps) {
+          for (const { subnet, endpoint, revision } of put) {
+            leases.set(subnet, odd({ subnets: [subnet], endpoints: [endpoint], revision }));
+          }
+          for (const index of remove) leases.delete([...leases.keys()][index] ?? '');
+          const view = viewOf(leases.values());
+          expect(told(vet(view, facts))).toEqual(told(vet(view, { ...facts })));
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
 });

@@ -41,7 +41,7 @@ function checkHostGw(_config: HostGwConfig, families: readonly Family[], host: H
 
 function* desiredHostGw(_config: HostGwConfig, view: LeaseView, host: HostFacts): Desired & Generator {
   yield* forwarding(view.network.families.keys(), host);
-  for (const vetted of vet(view, 'host-gw', host)) {
+  for (const vetted of vet(view, host)) {
     if ('problem' in vetted) {
       yield { kind: 'problem', problem: vetted.problem };
       continue;

@@ -1,5 +1,6 @@
 import { ROUTE_PROTOCOL } from '../../contract.ts';
 import type { KernelObject } from '../../kernel/types.ts';
+import { memo } from '../../memo.ts';
 import type { Family } from '../../net/addr.ts';
 import type { Mac } from '../../net/mac.ts';
 import { hostPrefix } from '../../net/prefix.ts';
@@ -37,7 +38,8 @@ export function* desiredVxlan(config: VxlanConfig, view: LeaseView, host: HostFa
     const own = subnetOf(view.self, family);
     if (own) yield { kind: 'address', dev: link.name, addr: hostPrefix(own.addr) };
   }
-  for (const vetted of vet(view, 'vxlan', host)) {
+  const made = wishes(config)(host);
+  for (const vetted of vet(view, host)) {
     if ('problem' in vetted) {
       yield { kind: 'problem', problem: vetted.problem };
       continue;
@@ -45,39 +47,60 @@ export function* desiredVxlan(config: VxlanConfig, view: LeaseView, host: HostFa
     const { peer } = vetted;
     const owners = ends.get(peer.family);
     if (!owners) continue;
-    const vtep = claimVtep(peer, config.vni, owners);
-    if (typeof vtep === 'object') {
-      yield { kind: 'problem', problem: { lease: peer.lease, reason: vtep.wrong } };
-    } else if (config.directRouting && host.onLink(peer.endpoint)) {
-      yield { ...route(peer), via: peer.endpoint, dev: host.uplink.name, onlink: false };
-    } else {
-      yield* tunnel(peer, vtep, deviceName(config, peer.family));
-    }
+    const wish = made(peer);
+    const reason = 'wrong' in wish ? wish.wrong : claimed(owners, wish.vtep, peer.lease);
+    if (reason !== undefined) yield { kind: 'problem', problem: { lease: peer.lease, reason } };
+    else yield* (wish as PeerWish).objects;
   }
 }
 
 /** Whose a tunnel MAC is (undefined: ours); two peers with one MAC would share one FDB entry. */
 type VtepOwners = Map<Mac, Lease | undefined>;
 
-function claimVtep(peer: PeerSubnet, vni: number, owners: VtepOwners): Mac | { readonly wrong: string } {
-  const vtep = parseVtep(peer.data, vni);
-  if ('wrong' in vtep) return vtep;
-  if (owners.has(vtep.mac)) {
-    const owner = owners.get(vtep.mac);
-    return {
-      wrong: `its VtepMAC ${vtep.mac} belongs to ${owner ? `the older lease ${owner.key}` : 'this host'}`,
-    };
+/** Why a MAC cannot be this lease's, if somebody else has it; else it is from now on. */
+function claimed(owners: VtepOwners, vtep: Mac, lease: Lease): string | undefined {
+  if (!owners.has(vtep)) {
+    owners.set(vtep, lease);
+    return undefined;
   }
-  owners.set(vtep.mac, peer.lease);
-  return vtep.mac;
+  const owner = owners.get(vtep);
+  return `its VtepMAC ${vtep} belongs to ${owner ? `the older lease ${owner.key}` : 'this host'}`;
 }
 
-const route = (peer: PeerSubnet) =>
-  ({ kind: 'route', type: 'unicast', dst: peer.subnet, protocol: ROUTE_PROTOCOL }) as const;
+/** What a peer makes of the kernel, as long as nobody has its MAC. */
+interface PeerWish {
+  readonly vtep: Mac;
+  readonly objects: readonly KernelObject[];
+}
 
-function* tunnel(peer: PeerSubnet, mac: Mac, dev: string): Generator<KernelObject> {
-  const end = peer.subnet.addr;
-  yield { kind: 'neigh', dev, addr: end, mac };
-  yield { kind: 'fdb', dev, mac, dst: peer.endpoint };
-  yield { ...route(peer), via: end, dev, onlink: true };
+/** By peer. The same objects for as long as nothing of it has changed. */
+const wishes = memo((config: VxlanConfig) =>
+  memo((host: HostFacts) => memo((peer: PeerSubnet) => wishOf(config, host, peer))),
+);
+
+function wishOf(
+  config: VxlanConfig,
+  host: HostFacts,
+  { family, subnet, endpoint, data }: PeerSubnet,
+): PeerWish | { readonly wrong: string } {
+  const vtep = parseVtep(data, config.vni);
+  if ('wrong' in vtep) return vtep;
+  const { mac } = vtep;
+  const route = { kind: 'route', type: 'unicast', dst: subnet, protocol: ROUTE_PROTOCOL } as const;
+  if (config.directRouting && host.onLink(endpoint)) {
+    return {
+      vtep: mac,
+      objects: [{ ...route, via: endpoint, dev: host.uplink.name, onlink: false }],
+    };
+  }
+  const end = subnet.addr;
+  const dev = deviceName(config, family);
+  return {
+    vtep: mac,
+    objects: [
+      { kind: 'neigh', dev, addr: end, mac },
+      { kind: 'fdb', dev, mac, dst: endpoint },
+      { ...route, via: end, dev, onlink: true },
+    ],
+  };
 }
