@@ -35,6 +35,8 @@ bool Read(const uint8_t* data, size_t size, Header* header) {
 
 }  // namespace
 
+bool IsNeighbour(const Hint& hint) { return hint.type == RTM_NEWNEIGH || hint.type == RTM_DELNEIGH; }
+
 Hint ReadHint(bool route, uint16_t type, const uint8_t* data, size_t size) {
   Hint hint{type, size > 0 ? data[0] : uint8_t{0}, 0};
   if (!route) return hint;

@@ -21,6 +21,9 @@ struct Hint {
   }
 };
 
+// Is it about a neighbour, or an FDB entry?
+bool IsNeighbour(const Hint& hint);
+
 // Reads type, family and device of the message with header type `type` and payload `data`. `route` tells NETLINK_ROUTE
 // messages, whose layouts are known here, from those of other protocols.
 Hint ReadHint(bool route, uint16_t type, const uint8_t* data, size_t size);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -27,12 +28,21 @@ namespace {
 constexpr int kReceiveBuffer = 8 * 1024 * 1024;
 // With more distinct hints than this, "look at everything" says the same in fewer words.
 constexpr size_t kMaxHints = 1024;
+// With more neighbours than this, "look at the device's" does.
+constexpr size_t kMaxNeighbours = 64;
 // Datagrams read between two looks at the clock and the stop flag.
 constexpr int kBurst = 256;
 constexpr size_t kMaxGroups = 32;
 
+// The notification of a neighbour or an FDB entry is passed on as it came: not all tell who made the change.
+struct Neighbour {
+  uint64_t hint;
+  std::vector<uint8_t> message;
+};
+
 struct Batch {
   std::vector<Hint> hints;
+  std::vector<Neighbour> neighbours;
   bool overrun = false;
 };
 
@@ -45,7 +55,7 @@ class Monitor : public std::enable_shared_from_this<Monitor> {
  public:
   // JS thread. On failure nothing is left running.
   Failure Open(Napi::Env env, int protocol, std::vector<uint32_t> groups, int netns_fd, int quiet_ms,
-               Napi::Function on_hints);
+               uint32_t own_port, Napi::Function on_hints);
   // JS thread. Nothing is delivered after it. Idempotent.
   void Close() { thread_.Stop(); }
   bool closed() const { return thread_.stopping(); }
@@ -63,7 +73,13 @@ class Monitor : public std::enable_shared_from_this<Monitor> {
   void Loop();
   // False when the socket has failed for good.
   bool Read();
+  bool IsOwn(const nlmsghdr& header) const;
+  bool IsWaiting() const { return !hints_.empty() || !neighbours_.empty() || overrun_; }
+  // Something is going to be noted.
+  void Begin();
   void Note(const Hint& hint);
+  // `size` bytes from its header on.
+  void NoteNeighbour(const Hint& hint, const uint8_t* message, size_t size);
   void Lost();
   void Post();
 
@@ -78,7 +94,9 @@ class Monitor : public std::enable_shared_from_this<Monitor> {
   std::vector<uint32_t> groups_;
   int netns_fd_ = -1;
   int quiet_ms_ = 0;
+  uint32_t own_port_ = 0;
   std::unordered_set<uint64_t> hints_;
+  std::vector<Neighbour> neighbours_;
   bool overrun_ = false;
   int64_t due_ = 0;  // when to post, if there is anything to
 
@@ -87,11 +105,12 @@ class Monitor : public std::enable_shared_from_this<Monitor> {
 };
 
 Failure Monitor::Open(Napi::Env env, int protocol, std::vector<uint32_t> groups, int netns_fd, int quiet_ms,
-                      Napi::Function on_hints) {
+                      uint32_t own_port, Napi::Function on_hints) {
   protocol_ = protocol;
   groups_ = std::move(groups);
   netns_fd_ = netns_fd;
   quiet_ms_ = quiet_ms;
+  own_port_ = own_port;
   self_ = shared_from_this();
   channel_ = Channel::New(
       env, on_hints, "loden netlink monitor", 0, 1, this,
@@ -134,7 +153,7 @@ void Monitor::ThreadMain(void* self) {
 void Monitor::Loop() {
   bool alive = true;
   while (!thread_.stopping()) {
-    const bool waiting = !hints_.empty() || overrun_;
+    const bool waiting = IsWaiting();
     const bool may_post = waiting && !in_flight_.load(std::memory_order_acquire);
     const int64_t left = due_ - NowMs();
     if (may_post && left <= 0) {
@@ -174,9 +193,15 @@ bool Monitor::Read() {
         Lost();
         break;
       }
-      if (header.nlmsg_type >= NLMSG_MIN_TYPE) {
-        Note(ReadHint(protocol_ == NETLINK_ROUTE, header.nlmsg_type, data + at + NLMSG_HDRLEN,
-                      header.nlmsg_len - NLMSG_HDRLEN));
+      const bool route = protocol_ == NETLINK_ROUTE;
+      if (header.nlmsg_type >= NLMSG_MIN_TYPE && !(route && IsOwn(header))) {
+        const Hint hint =
+            ReadHint(route, header.nlmsg_type, data + at + NLMSG_HDRLEN, header.nlmsg_len - NLMSG_HDRLEN);
+        if (route && IsNeighbour(hint)) {
+          NoteNeighbour(hint, data + at, header.nlmsg_len);
+        } else {
+          Note(hint);
+        }
       }
       at += NLMSG_ALIGN(header.nlmsg_len);
     }
@@ -184,17 +209,40 @@ bool Monitor::Read() {
   return true;
 }
 
+// Routes, and neighbours that are put, tell through which socket. What the kernel does in consequence does not.
+bool Monitor::IsOwn(const nlmsghdr& header) const {
+  if (own_port_ == 0 || header.nlmsg_pid != own_port_) return false;
+  return header.nlmsg_type == RTM_NEWNEIGH || header.nlmsg_type == RTM_DELNEIGH ||
+         header.nlmsg_type == RTM_NEWROUTE || header.nlmsg_type == RTM_DELROUTE;
+}
+
+void Monitor::Begin() {
+  if (!IsWaiting()) due_ = NowMs() + quiet_ms_;
+}
+
 void Monitor::Note(const Hint& hint) {
-  if (hints_.empty() && !overrun_) due_ = NowMs() + quiet_ms_;
+  Begin();
   if (overrun_) return;  // everything may have changed: says it all
   hints_.insert(hint.Key());
   if (hints_.size() > kMaxHints) Lost();
 }
 
+void Monitor::NoteNeighbour(const Hint& hint, const uint8_t* message, size_t size) {
+  if (overrun_ || hints_.contains(hint.Key())) return;
+  if (neighbours_.size() < kMaxNeighbours) {
+    Begin();
+    neighbours_.push_back({hint.Key(), std::vector<uint8_t>(message, message + size)});
+    return;
+  }
+  Note(hint);
+  std::erase_if(neighbours_, [&](const Neighbour& neighbour) { return hints_.contains(neighbour.hint); });
+}
+
 void Monitor::Lost() {
-  if (hints_.empty() && !overrun_) due_ = NowMs() + quiet_ms_;
+  Begin();
   overrun_ = true;
   hints_.clear();
+  neighbours_.clear();
 }
 
 void Monitor::Post() {
@@ -203,9 +251,18 @@ void Monitor::Post() {
   batch->hints.reserve(hints_.size());
   for (const uint64_t key : hints_) batch->hints.push_back(Hint::FromKey(key));
   hints_.clear();
+  batch->neighbours.swap(neighbours_);
   overrun_ = false;
   in_flight_.store(true, std::memory_order_release);
   channel_.NonBlockingCall(batch.release());
+}
+
+Napi::Object ToJs(Napi::Env env, const Hint& hint) {
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("type", Napi::Number::New(env, hint.type));
+  value.Set("ifindex", Napi::Number::New(env, hint.ifindex));
+  value.Set("family", Napi::Number::New(env, hint.family));
+  return value;
 }
 
 void Deliver(Napi::Env env, Napi::Function on_hints, Monitor* monitor, Batch* raw) {
@@ -213,14 +270,15 @@ void Deliver(Napi::Env env, Napi::Function on_hints, Monitor* monitor, Batch* ra
   if (env == nullptr) return;  // the environment is going away
   monitor->Arrived();
   if (monitor->closed()) return;
-  Napi::Array hints = Napi::Array::New(env, batch->hints.size());
-  for (size_t i = 0; i < batch->hints.size(); i++) {
-    const Hint& hint = batch->hints[i];
-    Napi::Object value = Napi::Object::New(env);
-    value.Set("type", Napi::Number::New(env, hint.type));
-    value.Set("ifindex", Napi::Number::New(env, hint.ifindex));
-    value.Set("family", Napi::Number::New(env, hint.family));
-    hints.Set(static_cast<uint32_t>(i), value);
+  Napi::Array hints = Napi::Array::New(env);
+  uint32_t count = 0;
+  for (const Hint& hint : batch->hints) hints.Set(count++, ToJs(env, hint));
+  for (const Neighbour& neighbour : batch->neighbours) {
+    Napi::Object value = ToJs(env, Hint::FromKey(neighbour.hint));
+    Napi::Uint8Array message = Napi::Uint8Array::New(env, neighbour.message.size());
+    memcpy(message.Data(), neighbour.message.data(), neighbour.message.size());
+    value.Set("message", message);
+    hints.Set(count++, value);
   }
   on_hints.Call({hints, Napi::Boolean::New(env, batch->overrun)});
   // An exception in it is an uncaught one, as in any event callback; Node would only warn of it.
@@ -253,10 +311,13 @@ Napi::Value NetlinkMonitor(const Napi::CallbackInfo& info) {
   if (!IntArgument(info, 2, "netnsFd", -1, INT_MAX, &netns_fd)) return env.Undefined();
   if (!IntArgument(info, 3, "quietMs", 0, 60'000, &quiet_ms)) return env.Undefined();
   if (!info[4].IsFunction()) return ThrowType(env, "onHints must be a function");
+  int64_t own_port = 0;
+  if (!info[5].IsUndefined() && !IntArgument(info, 5, "ownPort", 0, UINT32_MAX, &own_port)) return env.Undefined();
 
   auto monitor = std::make_shared<Monitor>();
   const Failure failure = monitor->Open(env, static_cast<int>(protocol), std::move(groups), static_cast<int>(netns_fd),
-                                        static_cast<int>(quiet_ms), info[4].As<Napi::Function>());
+                                        static_cast<int>(quiet_ms), static_cast<uint32_t>(own_port),
+                                        info[4].As<Napi::Function>());
   if (failure) return Throw(env, failure, "cannot watch netlink");
 
   // It runs until close(), whether or not the object is still held: the callback is what the caller wants.

@@ -93,7 +93,7 @@ export class Dirt {
     }
   }
 
-  hint({ kind, ifindex, family }: Hint, now: number): void {
+  hint({ kind, ifindex, family, entry }: Hint, now: number): void {
     const link = this.#state.linkAt(ifindex);
     const ours = link !== undefined && this.devices.has(link.name);
     switch (kind) {
@@ -107,11 +107,13 @@ export class Dirt {
         if (ours) this.#neighs.add(ifindex);
         break;
       case 'neigh':
-        if (ours) this.#neighs.add(ifindex);
+      case 'fdb': {
+        // Mostly it was us.
+        const heard = ours ? entry?.() : undefined;
+        if (ours && !(heard && this.#state.holds(heard)))
+          (kind === 'neigh' ? this.#neighs : this.#fdb).add(ifindex);
         break;
-      case 'fdb':
-        if (ours) this.#fdb.add(ifindex);
-        break;
+      }
       case 'route': {
         if (family === undefined) return;
         const lazy = Math.min(Math.max(LAZY.atLeast, LAZY.timesCost * this.routeCost), LAZY.atMost);

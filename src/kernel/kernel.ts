@@ -1,5 +1,6 @@
 import type { KernelError } from '../errors.ts';
 import type { Addr, Family } from '../net/addr.ts';
+import type { Entry } from './entry.ts';
 import type { LinkChange } from './link.ts';
 import type {
   ObservedAddress,
@@ -64,6 +65,8 @@ export interface Hint {
   readonly ifindex: number;
   /** Of addresses, neighbours and routes. */
   readonly family?: Family;
+  /** Of a neighbour or an FDB entry, if that was told: what is there now. Undefined when it cannot be read. */
+  readonly entry?: () => Entry | undefined;
 }
 
 export interface Watch {
@@ -94,7 +97,10 @@ export interface Kernel {
    * why it failed. Callers keep batches at about NETLINK_CHUNK operations.
    */
   apply(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]>;
-  /** Be told that something changed: hints, never data. `overrun`: anything may have. */
+  /**
+   * Be told that something changed: hints, never data. `overrun`: anything may have. Neighbours and routes that
+   * {@link apply} has changed need not be told.
+   */
   watch(onHints: (hints: readonly Hint[], overrun: boolean) => void): Watch;
   close(): void;
 }

@@ -12,6 +12,7 @@ import { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpAddresses, readAddress } from './address.ts';
 import { describe } from './desired.ts';
 import { encode } from './encode.ts';
+import { readEntry } from './entry.ts';
 import { dumpFdb, readFdb } from './fdb.ts';
 import type { Hint, Kernel, Op, Watch, WayTo } from './kernel.ts';
 import { dumpLinks, finishLink, getLink, getLinkByName, readLink } from './link.ts';
@@ -187,10 +188,17 @@ export class NetlinkKernel implements Kernel {
             if (!change) continue;
             const family: Family | undefined =
               change.family === AF_INET ? 4 : change.family === AF_INET6 ? 6 : undefined;
-            hints.push({ kind: change.kind, ifindex: change.ifindex, ...(family ? { family } : {}) });
+            const { message } = hint;
+            hints.push({
+              kind: change.kind,
+              ifindex: change.ifindex,
+              ...(family ? { family } : {}),
+              ...(message ? { entry: () => readEntry(message, this.#names) } : {}),
+            });
           }
           if (hints.length > 0 || overrun) onHints(hints, overrun);
         },
+        this.socket.portId,
       );
     } catch (cause) {
       if (cause instanceof NativeError) throw cause;

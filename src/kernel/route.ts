@@ -83,11 +83,8 @@ export const sameRoute = (o: ObservedRoute, wanted: Route): boolean =>
 
 const isAlike = (o: ObservedRoute, wanted: Route): boolean => !o.odd && o.tos === 0 && sameNextHop(o, wanted);
 
-/** IPv6 shows a blackhole on `lo`, which nobody asked for. */
-const hopDev = (r: Route): string | undefined => (r.type === 'blackhole' ? undefined : r.dev);
-
 export const sameNextHop = (a: Route, b: Route): boolean =>
-  a.type === b.type && sameAddr(a.via, b.via) && hopDev(a) === hopDev(b);
+  a.type === b.type && sameAddr(a.via, b.via) && a.dev === b.dev;
 
 /**
  * A route that flanneld's host-gw backend has left: ours to keep only because we want the very same one. Its metric is
@@ -129,7 +126,9 @@ export function readRoute(
   names: Names,
 ): ObservedRoute | undefined {
   if (header.rtm_table !== RT_TABLE_MAIN || header.rtm_flags & RTM_F_CLONED) return undefined;
-  const dev = a.RTA_OIF === undefined ? undefined : names.name(a.RTA_OIF);
+  // IPv6 shows a blackhole on `lo`, which nobody asked for.
+  const oif = header.rtm_type === RTN_BLACKHOLE ? undefined : a.RTA_OIF;
+  const dev = oif === undefined ? undefined : names.name(oif);
   const metric = plainMetric(family, a.RTA_PRIORITY);
   const { RTAX_MTU: mtu, ...metrics } = a.RTA_METRICS ?? {};
   const isPlainType = header.rtm_type === RTN_UNICAST || header.rtm_type === RTN_BLACKHOLE;
@@ -143,7 +142,7 @@ export function readRoute(
     protocol: header.rtm_protocol,
     ...(metric === undefined ? {} : { metric }),
     ...(mtu === undefined ? {} : { mtu }),
-    ...(a.RTA_OIF === undefined ? {} : { ifindex: a.RTA_OIF }),
+    ...(oif === undefined ? {} : { ifindex: oif }),
     rtmType: header.rtm_type,
     scope: header.rtm_scope,
     tos: header.rtm_tos,

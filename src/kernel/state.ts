@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Family, sameAddr } from '../net/addr.ts';
 import { IFA_F_PERMANENT } from '../netlink/rtnl.ts';
+import type { Entry } from './entry.ts';
 import type { Doomed, Op } from './kernel.ts';
 import { Listing } from './listing.ts';
 import type { ObservedAddress, ObservedFdb, ObservedLink, ObservedNeigh, ObservedRoute } from './observed.ts';
@@ -24,6 +25,12 @@ const sameNeighRow = (a: ObservedNeigh, b: ObservedNeigh): boolean =>
 
 const sameFdbRow = (a: ObservedFdb, b: ObservedFdb): boolean =>
   a.ifindex === b.ifindex && sameAddr(a.dst, b.dst) && !a.odd && !b.odd;
+
+const isJust = <Row>(
+  rows: readonly Row[] | undefined,
+  row: Row | undefined,
+  isSame: (a: Row, b: Row) => boolean,
+): boolean => (row === undefined ? rows === undefined : rows?.length === 1 && isSame(rows[0]!, row));
 
 /** A {@link Listing} to look at. */
 type Reading<Row> = Pick<Listing<Row>, 'get' | 'size' | 'rows' | typeof Symbol.iterator>;
@@ -77,6 +84,14 @@ export class ObservedState {
 
   fdb(dev: string): Reading<ObservedFdb> {
     return this.#fdb.get(dev) ?? NONE;
+  }
+
+  /** Is this what is held already? */
+  holds(entry: Entry): boolean {
+    const { dev, key } = entry;
+    return entry.kind === 'neigh'
+      ? isJust(this.neighs(dev).get(key), entry.row, sameNeighRow)
+      : isJust(this.fdb(dev).get(key), entry.row, sameFdbRow);
   }
 
   /** Devices whose neighbours or FDB entries are held here. */

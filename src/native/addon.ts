@@ -10,7 +10,11 @@ export interface NativeNetlink {
    * Resolves to the raw replies, concatenated; `overrun` tells that the kernel dropped some (ENOBUFS).
    * Rejects with `{code}` when the socket itself fails or `timeoutMs` passes.
    */
-  exchange(bytes: Uint8Array, lastSeq: number, timeoutMs: number): Promise<{ data: Uint8Array; overrun: boolean }>;
+  exchange(
+    bytes: Uint8Array,
+    lastSeq: number,
+    timeoutMs: number,
+  ): Promise<{ data: Uint8Array; overrun: boolean }>;
   /** The socket's port id (nlmsg_pid in replies). */
   readonly portId: number;
   /** Ends the thread, closes the socket; pending exchanges reject. Idempotent. */
@@ -25,6 +29,11 @@ export interface NetlinkHint {
   readonly ifindex: number;
   /** Address family byte of the message header. */
   readonly family: number;
+  /**
+   * The whole notification, of a neighbour or an FDB entry, unless there are many of them on the device: not all tell
+   * who has made the change, so it is for the receiver to see whether it is news.
+   */
+  readonly message?: Uint8Array;
 }
 
 export interface NativeMonitor {
@@ -36,7 +45,8 @@ export interface Addon {
   netlinkOpen(protocol: number, netnsFd: number, rcvbuf: number): NativeNetlink;
   /**
    * Subscribe to multicast groups. `onHints` gets de-duplicated hints at most once per `quietMs`;
-   * `overrun` true means some were lost and everything may have changed.
+   * `overrun` true means some were lost and everything may have changed. Routes and neighbours that were changed
+   * through the socket with the port id `ownPort` are not told.
    */
   netlinkMonitor(
     protocol: number,
@@ -44,6 +54,7 @@ export interface Addon {
     netnsFd: number,
     quietMs: number,
     onHints: (hints: readonly NetlinkHint[], overrun: boolean) => void,
+    ownPort?: number,
   ): NativeMonitor;
   /** Send one datagram to NOTIFY_SOCKET (`/path` or `@abstract`). False when nobody listens. */
   sdNotify(socketPath: string, state: string): boolean;
@@ -64,9 +75,12 @@ export function addon(): Addon {
   try {
     loaded = createRequire(import.meta.url)(path) as Addon;
   } catch (cause) {
-    throw new NativeError(`cannot load the native addon ${path}: ${(cause as Error).message}; build it by \`npm run setup\``, {
-      cause,
-    });
+    throw new NativeError(
+      `cannot load the native addon ${path}: ${(cause as Error).message}; build it by \`npm run setup\``,
+      {
+        cause,
+      },
+    );
   }
   return loaded;
 }

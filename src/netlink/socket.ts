@@ -52,6 +52,11 @@ export class NetlinkSocket {
     this.#native = native;
   }
 
+  /** What notifications of changes made through this socket carry. */
+  get portId(): number {
+    return this.#native.portId;
+  }
+
   /** Opens a socket in a network namespace, where it stays. Throws {@link NativeError}. */
   static open(options: NetlinkOptions = {}): NetlinkSocket {
     try {

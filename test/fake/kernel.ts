@@ -439,8 +439,6 @@ export class FakeKernel implements Kernel {
       dst: r.dst,
       ...(r.via ? { via: r.via } : {}),
       ...(r.oif === undefined ? {} : { dev: this.#name(r.oif), ifindex: r.oif }),
-      // IPv6 shows blackholes on lo.
-      ...(r.type === 'blackhole' && family === 6 ? { dev: 'lo', ifindex: 1 } : {}),
       onlink: r.onlink,
       protocol: r.protocol,
       ...(r.metric === DEFAULT_METRIC[family] ? {} : { metric: r.metric }),

@@ -266,7 +266,7 @@ describe('monitors', () => {
 
   test('tell an overrun when there are too many different changes', async () => {
     using links = watching(['link', 'address', 'neigh', 'route']);
-    const pairs = Array.from({ length: 180 }, (_, n) => [
+    const pairs = Array.from({ length: 240 }, (_, n) => [
       `link add mo${n} type veth peer name mp${n}`,
       `link set mo${n} up`,
       `link set mp${n} up`,
