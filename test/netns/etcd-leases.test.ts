@@ -67,7 +67,7 @@ describe('a lease in a real etcd', () => {
     const node = start({ ip: '192.0.2.7' });
     expect((await node.held()).subnets.map(formatPrefix)).toEqual(['10.5.33.0/24']);
     const adopted = (await etcd.get(key))!;
-    expect(BigInt(adopted.lease).toString(16)).toBe(first);
+    expect(BigInt(adopted.lease)).toBe(BigInt(`0x${first}`));
     expect(adopted.value).toContain(node.node);
     expect(node.reports.map((r) => r.event)).toContain('adopted');
 
