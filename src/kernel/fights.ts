@@ -10,6 +10,8 @@ interface Record {
   /** When it was put right, within the window. */
   times: number[];
   fighting: boolean;
+  /** It was asked for and refused: whoever asked waits to be told when. */
+  heldBack: boolean;
 }
 
 /**
@@ -21,7 +23,7 @@ export class Fights {
 
   /** An object was put right that had been in sync. */
   repaired(key: string, now: number): void {
-    const record = this.#records.get(key) ?? { times: [], fighting: false };
+    const record = this.#records.get(key) ?? { times: [], fighting: false, heldBack: false };
     record.times.push(now);
     this.#records.set(key, record);
     this.#update(record, now);
@@ -36,18 +38,19 @@ export class Fights {
     const record = this.#records.get(key);
     if (!record) return undefined;
     this.#update(record, now);
-    if (!record.fighting) return undefined;
-    const at = record.times.at(-1)! + PACE;
-    return at > now ? at : undefined;
+    const at = record.fighting ? record.times.at(-1)! + PACE : now;
+    record.heldBack = at > now;
+    return record.heldBack ? at : undefined;
   }
 
   /** The first moment at which an object that is fought over may be touched again, or at which a fight is over. */
   due(now: number): number | undefined {
     let first: number | undefined;
-    for (const { times, fighting } of this.#records.values()) {
+    for (const { times, fighting, heldBack } of this.#records.values()) {
       if (!fighting) continue;
       const again = times.at(-1)! + PACE;
-      const at = again > now ? again : times.at(-1 - ENDS)! + WINDOW;
+      // Time has passed since it was held back: its moment may be over by now, and is due all the same.
+      const at = heldBack || again > now ? again : times.at(-1 - ENDS)! + WINDOW;
       if (first === undefined || at < first) first = at;
     }
     return first;

@@ -44,6 +44,16 @@ describe('Fights', () => {
     expect(fights.due(38_000)).toBeUndefined();
   });
 
+  test('is due for what it held back, also when its moment passed before anybody asked', () => {
+    const fights = new Fights();
+    for (let i = 0; i <= 10; i++) fights.repaired('x', 1000 + i * 100);
+    expect(fights.until('x', 2999.9)).toBe(3000);
+    expect(fights.due(3000.1)).toBe(3000);
+    // Let through: from now on only the end of the fight is waited for.
+    expect(fights.until('x', 3000.2)).toBeUndefined();
+    expect(fights.due(3000.2)).toBeGreaterThan(10_000);
+  });
+
   test('takes many repairs of different objects for no fight', () => {
     const fights = new Fights();
     for (let i = 0; i < 5000; i++) fights.repaired(`route ${i}`, 1000);
