@@ -1,11 +1,12 @@
 import { isUsable, ownsAddress, standsInTheWay } from './address.ts';
-import { type Conflict, LocalPrefixes } from './conflict.ts';
+import { type Conflict, localPrefixes } from './conflict.ts';
 import { type DesiredState, deviceOf } from './desired.ts';
 import { isUnicast, ownsFdb, sameFdb } from './fdb.ts';
 import type { Doomed, Op } from './kernel.ts';
 import { compareLink, type LinkChange, ownsLink } from './link.ts';
+import type { Rows } from './listing.ts';
 import { ownsNeigh, sameNeigh } from './neigh.ts';
-import type { ObservedRoute } from './observed.ts';
+import type { ObservedFdb, ObservedRoute } from './observed.ts';
 import { IPV6_METRIC, isAdoptable, ownsRoute, sameNextHop, sameRoute } from './route.ts';
 import type { ObservedState } from './state.ts';
 import { isVacuous, sameValue } from './sysctl.ts';
@@ -93,23 +94,21 @@ class Differ {
     this.#held = options.held;
   }
 
-  /** Runs over the desired objects of one kind, skipping what is held and what has no device yet. */
+  /**
+   * Runs over the desired objects of one kind. Nearly all are right as a rule: `isRight` sees that cheaply. Of the others
+   * those are skipped that are held or have no device yet.
+   */
   *#each<T extends KernelObject>(
     objects: ReadonlyMap<string, T>,
+    isRight: (wanted: T, key: string) => boolean,
     look: (wanted: T, key: string) => Iterable<PlanItem> | PlanItem | undefined,
   ): Generator<PlanItem | undefined> {
     let count = 0;
-    // Thousands in a row are on the same device.
-    let dev: string | undefined;
-    let isMissing = false;
     for (const [key, wanted] of objects) {
       if (++count % BREATH === 0) yield undefined;
-      if (this.#held?.(key)) continue;
-      if (deviceOf(wanted) !== dev) {
-        dev = deviceOf(wanted);
-        isMissing = dev !== undefined && !this.#fresh.has(dev) && !this.#observed.link(dev);
-      }
-      if (dev !== undefined && isMissing) {
+      if (isRight(wanted, key) || this.#held?.(key)) continue;
+      const dev = deviceOf(wanted);
+      if (dev !== undefined && !this.#fresh.has(dev) && !this.#observed.link(dev)) {
         yield { kind: 'blocked', key, object: wanted, dev };
         continue;
       }
@@ -120,7 +119,7 @@ class Differ {
     }
   }
 
-  links = () => this.#each(this.#desired.link, (wanted, key) => this.#link(wanted, key));
+  links = () => this.#each(this.#desired.link, notYet, (wanted, key) => this.#link(wanted, key));
 
   #link(wanted: Link, key: string): Step | Blocked | undefined {
     const there = this.#observed.link(wanted.name);
@@ -143,7 +142,7 @@ class Differ {
   }
 
   sysctls = () =>
-    this.#each(this.#desired.sysctl, (wanted, key) => {
+    this.#each(this.#desired.sysctl, notYet, (wanted, key) => {
       const { read, value } = this.#observed.sysctl(wanted.path);
       const reset = wanted.dev !== undefined && this.#fresh.has(wanted.dev);
       if (read && !reset && (sameValue(value, wanted.value) || isVacuous(wanted, value))) return undefined;
@@ -151,7 +150,7 @@ class Differ {
     });
 
   addresses = () =>
-    this.#each(this.#desired.address, (wanted, key) => {
+    this.#each(this.#desired.address, notYet, (wanted, key) => {
       const create: Op = { verb: 'create', object: wanted };
       if (this.#fresh.has(wanted.dev)) return put(key, wanted, create);
       const there = this.#observed.addressesAt(wanted.dev, key);
@@ -160,54 +159,66 @@ class Differ {
       return put(key, wanted, ...inTheWay.map((o): Op => ({ verb: 'delete', object: o })), create);
     });
 
-  neighs = () =>
-    this.#each(this.#desired.neigh, (wanted, key) => {
-      const gone = this.#fresh.has(wanted.dev) || this.#newMac.has(wanted.dev);
-      const there = gone ? undefined : this.#observed.neighs(wanted.dev).get(key);
-      if (there?.some((o) => sameNeigh(o, wanted))) return undefined;
-      return put(key, wanted, { verb: 'put', object: wanted });
-    });
+  *neighs(): Generator<PlanItem | undefined> {
+    const rowsOn = lastOf((dev) =>
+      this.#fresh.has(dev) || this.#newMac.has(dev) ? undefined : this.#observed.neighs(dev),
+    );
+    yield* this.#each(
+      this.#desired.neigh,
+      (wanted, key) => {
+        const there = rowsOn(wanted.dev)?.get(key);
+        return there?.length === 1 && sameNeigh(there[0]!, wanted);
+      },
+      (wanted, key) => put(key, wanted, { verb: 'put', object: wanted }),
+    );
+  }
 
-  fdb = () => this.#each(this.#desired.fdb, (wanted, key) => this.#fdbEntry(wanted, key));
+  *fdb(): Generator<PlanItem | undefined> {
+    const rowsOn = lastOf((dev) => (this.#fresh.has(dev) ? undefined : this.#observed.fdb(dev)));
+    yield* this.#each(
+      this.#desired.fdb,
+      (wanted, key) => {
+        const there = rowsOn(wanted.dev)?.get(key);
+        return there?.length === 1 && sameFdb(there[0]!, wanted);
+      },
+      (wanted, key) => this.#fdbEntry(wanted, key, rowsOn(wanted.dev)?.get(key) ?? []),
+    );
+  }
 
   /**
    * One MAC has one remote: with two, every packet would go twice. A unicast entry is moved in place by one
    * replacement, which changes its first remote; what there is besides is taken away before.
    */
-  #fdbEntry(wanted: Fdb, key: string): Step | undefined {
-    const there = this.#fresh.has(wanted.dev) ? [] : (this.#observed.fdb(wanted.dev).get(key) ?? []);
-    if (there.length === 1 && sameFdb(there[0]!, wanted)) return undefined;
+  #fdbEntry(wanted: Fdb, key: string, there: readonly ObservedFdb[]): Step | undefined {
     const right = there.find((o) => sameFdb(o, wanted));
     const remove = (o: (typeof there)[number]): Op => ({ verb: 'delete', object: o });
-    if (right) {
-      const extra = there.filter((o) => o !== right);
-      return extra.length > 0 ? put(key, wanted, ...extra.map(remove)) : undefined;
-    }
+    if (right) return put(key, wanted, ...there.filter((o) => o !== right).map(remove));
     if (isUnicast(wanted.mac))
       return put(key, wanted, ...there.slice(1).map(remove), { verb: 'put', object: wanted });
     return put(key, wanted, { verb: 'append', object: wanted }, ...there.map(remove));
   }
 
   *routes(): Generator<PlanItem | undefined> {
-    const local = new LocalPrefixes(this.#observed, this.#owner);
-    yield* this.#each(this.#desired.route, (wanted, key) =>
-      this.#isInPlace(wanted, key, local) ? undefined : this.#route(wanted, key, local),
+    const { taken, inside } = yield* localPrefixes(this.#observed, this.#owner, this.#desired.route);
+    yield* this.#each(
+      this.#desired.route,
+      (wanted, key) => this.#isRouted(wanted, key) && !taken.has(key),
+      (wanted, key) => this.#route(wanted, key, taken.get(key)),
     );
-    yield* local.inside(this.#desired.route);
+    yield* inside;
   }
 
-  /** The usual case, first and cheap: just what is wanted is there, and nothing else. */
-  #isInPlace(wanted: Route, key: string, local: LocalPrefixes): boolean {
+  /** Is just the wanted route there, and nothing else in its place? */
+  #isRouted(wanted: Route, key: string): boolean {
     const there = this.#observed.routesAt(key);
     const o = there[0];
     if (!o || there.length > 1 || !sameRoute(o, wanted) || !ownsRoute(o, this.#owner)) return false;
-    return !(o.dev !== undefined && this.#fresh.has(o.dev)) && local.holder(wanted) === undefined;
+    return o.dev === undefined || !this.#fresh.has(o.dev);
   }
 
-  *#route(wanted: Route, key: string, local: LocalPrefixes): Generator<PlanItem> {
+  *#route(wanted: Route, key: string, taken: string | undefined): Generator<PlanItem> {
     const there = this.#observed.routesAt(key).filter((o) => o.dev === undefined || !this.#fresh.has(o.dev));
     const mine = there.filter((o) => o.tos === 0 && ownsRoute(o, this.#owner));
-    const taken = local.holder(wanted);
     if (taken) {
       yield { kind: 'conflict', key, object: wanted, with: taken, withheld: true };
       // The kernel would let ours win over a connected route that came later: what is local stays local.
@@ -238,42 +249,72 @@ class Differ {
     const links = [...this.#observed.links()].filter(
       (o) => ownsLink(o, this.#owner) && !link.has(linkKey(o.name)),
     );
-    const goes = new Set([...this.#fresh, ...links.map((o) => o.name)]);
-    let count = 0;
-    for (const [key, rows] of this.#observed.routesByKey()) {
-      if (++count % BREATH === 0) yield undefined;
-      const isWanted = route.has(key);
-      const adopted = this.#options.adopted?.get(key);
-      for (const o of rows) {
-        if ((isWanted && o.tos === 0) || (o.dev !== undefined && goes.has(o.dev))) continue;
-        const isAdopted = adopted && o.protocol === adopted.protocol && sameNextHop(o, adopted);
-        if (isAdopted || ownsRoute(o, this.#owner)) yield* this.#drop(key, o);
+    const goes = new Set<string | undefined>([...this.#fresh, ...links.map((o) => o.name)]);
+    for (const rows of this.#observed.routeListings()) {
+      for (const found of unwanted(rows, route)) {
+        if (!found) yield undefined;
+        else if (!goes.has(found.row.dev) && this.#isOurs(found.key, found.row)) yield* this.#drop(found);
       }
     }
     for (const dev of this.#observed.tunnels()) {
       if (goes.has(dev)) continue;
-      for (const [key, rows] of this.#observed.fdb(dev)) {
-        if (++count % BREATH === 0) yield undefined;
-        if (fdb.has(key)) continue;
-        for (const o of rows) if (ownsFdb(o, this.#owner)) yield* this.#drop(key, o);
+      for (const found of unwanted(this.#observed.fdb(dev), fdb)) {
+        if (!found) yield undefined;
+        else if (ownsFdb(found.row, this.#owner)) yield* this.#drop(found);
       }
-      for (const [key, rows] of this.#observed.neighs(dev)) {
-        if (++count % BREATH === 0) yield undefined;
-        if (neigh.has(key) || this.#newMac.has(dev)) continue;
-        for (const o of rows) if (ownsNeigh(o, this.#owner)) yield* this.#drop(key, o);
+      if (this.#newMac.has(dev)) continue;
+      for (const found of unwanted(this.#observed.neighs(dev), neigh)) {
+        if (!found) yield undefined;
+        else if (ownsNeigh(found.row, this.#owner)) yield* this.#drop(found);
       }
     }
-    for (const o of this.#observed.addresses()) {
-      const key = objectKey(o);
-      if (goes.has(o.dev)) continue;
-      if (!address.has(key) && ownsAddress(o, this.#owner)) yield* this.#drop(key, o);
+    for (const row of this.#observed.addresses()) {
+      const key = objectKey(row);
+      if (goes.has(row.dev) || address.has(key) || !ownsAddress(row, this.#owner)) continue;
+      yield* this.#drop({ key, row });
     }
-    for (const o of links) yield* this.#drop(linkKey(o.name), o);
+    for (const row of links) yield* this.#drop({ key: linkKey(row.name), row });
   }
 
-  *#drop(key: string, object: Doomed): Generator<Step> {
+  #isOurs(key: string, o: ObservedRoute): boolean {
+    const adopted = this.#options.adopted?.get(key);
+    return (
+      ownsRoute(o, this.#owner) ||
+      (adopted !== undefined && o.protocol === adopted.protocol && sameNextHop(o, adopted))
+    );
+  }
+
+  *#drop({ key, row: object }: { readonly key: string; readonly row: Doomed }): Generator<Step> {
     if (!this.#held?.(key))
       yield { kind: 'step', key, aim: 'delete', object, ops: [{ verb: 'delete', object }] };
+  }
+}
+
+/** For kinds of which there are few. */
+const notYet = (): boolean => false;
+
+/** `find`, but with the last answer remembered: thousands in a row ask for one device. */
+function lastOf<T>(find: (dev: string) => T): (dev: string) => T | undefined {
+  let last: string | undefined;
+  let found: T | undefined;
+  return (dev) => {
+    if (dev !== last) {
+      found = find(dev);
+      last = dev;
+    }
+    return found;
+  };
+}
+
+/** The rows that have no key of a desired object; `undefined` now and then, to take breath. */
+function* unwanted<Row>(
+  rows: Rows<Row>,
+  desired: ReadonlyMap<string, unknown>,
+): Generator<{ readonly key: string; readonly row: Row } | undefined> {
+  let count = 0;
+  for (const key of rows.keys()) {
+    if (++count % BREATH === 0) yield undefined;
+    if (!desired.has(key)) for (const row of rows.get(key)!) yield { key, row };
   }
 }
 

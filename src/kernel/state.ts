@@ -3,13 +3,20 @@ import { type Family, sameAddr } from '../net/addr.ts';
 import { IFA_F_PERMANENT } from '../netlink/rtnl.ts';
 import type { Entry } from './entry.ts';
 import type { Doomed, Op } from './kernel.ts';
-import { Listing } from './listing.ts';
+import { Listing, type Rows } from './listing.ts';
 import type { ObservedAddress, ObservedFdb, ObservedLink, ObservedNeigh, ObservedRoute } from './observed.ts';
 import { observedRoute, sameNextHop, sameRow } from './route.ts';
-import { type Fdb, type KernelObject, objectKey } from './types.ts';
+import { type Fdb, type KernelObject, objectKey, type Route } from './types.ts';
 
 /** As {@link objectKey}, for an entry that may have no destination. */
 export const fdbKey = (row: Pick<Fdb, 'mac' | 'dev'>): string => objectKey(row as Fdb);
+
+/**
+ * As {@link objectKey}; a route for a type of service is another one, which can stand beside ours. Nobody ever wishes
+ * for one.
+ */
+const routeKey = (row: Route | ObservedRoute): string =>
+  'tos' in row && row.tos !== 0 ? `${objectKey(row)} tos ${row.tos}` : objectKey(row);
 
 /** What the kernel is asked for at once: routes of one family and protocol. */
 const question = (family: Family, protocol: number): string => `${family} ${protocol}`;
@@ -32,10 +39,7 @@ const isJust = <Row>(
   isSame: (a: Row, b: Row) => boolean,
 ): boolean => (row === undefined ? rows === undefined : rows?.length === 1 && isSame(rows[0]!, row));
 
-/** A {@link Listing} to look at. */
-type Reading<Row> = Pick<Listing<Row>, 'get' | 'size' | 'rows' | typeof Symbol.iterator>;
-
-const NONE: Reading<never> = new Listing<never>();
+const NONE: Rows<never> = new Map<string, never>();
 
 /**
  * The kernel as last seen. Filled by the observer, one listing at a time, each replaced as a whole; read by the diff
@@ -51,6 +55,8 @@ export class ObservedState {
   readonly #neighs = new Map<string, Listing<ObservedNeigh>>();
   readonly #fdb = new Map<string, Listing<ObservedFdb>>();
   readonly #routes = new Map<string, Listing<ObservedRoute>>();
+  /** Those of them that are not empty, until the next change. */
+  #filled: readonly Listing<ObservedRoute>[] | undefined;
   readonly #routeDevices = new Map<string, ReadonlySet<number>>();
   readonly #sysctls = new Map<string, string | undefined>();
 
@@ -70,20 +76,21 @@ export class ObservedState {
 
   /** All addresses, or those of one device. */
   *addresses(dev?: string): Generator<ObservedAddress> {
-    for (const listing of this.#listingsOf(this.#addresses, dev)) yield* listing.rows();
+    for (const { rows } of this.#listingsOf(this.#addresses, dev))
+      for (const those of rows.values()) yield* those;
   }
 
   addressesAt(dev: string, key: string): readonly ObservedAddress[] {
     const link = this.#names.get(dev);
-    return (link && this.#addresses.get(link.ifindex)?.get(key)) ?? [];
+    return (link && this.#addresses.get(link.ifindex)?.rows.get(key)) ?? [];
   }
 
-  neighs(dev: string): Reading<ObservedNeigh> {
-    return this.#neighs.get(dev) ?? NONE;
+  neighs(dev: string): Rows<ObservedNeigh> {
+    return this.#neighs.get(dev)?.rows ?? NONE;
   }
 
-  fdb(dev: string): Reading<ObservedFdb> {
-    return this.#fdb.get(dev) ?? NONE;
+  fdb(dev: string): Rows<ObservedFdb> {
+    return this.#fdb.get(dev)?.rows ?? NONE;
   }
 
   /** Is this what is held already? */
@@ -101,20 +108,21 @@ export class ObservedState {
 
   /** All the routes that are kept. */
   *routes(): Generator<ObservedRoute> {
-    for (const listing of this.#routes.values()) yield* listing.rows();
+    for (const rows of this.routeListings()) for (const those of rows.values()) yield* those;
   }
 
-  /** The same by {@link objectKey}; a key comes once for each protocol that has it. */
-  *routesByKey(): Generator<readonly [string, readonly ObservedRoute[]]> {
-    for (const listing of this.#routes.values()) yield* listing;
+  /** The same by {@link routeKey}, one listing for each family and protocol. */
+  routeListings(): Iterable<Rows<ObservedRoute>> {
+    return Iterator.from(this.#routes.values()).map((listing) => listing.rows);
   }
 
-  /** Routes with this {@link objectKey}, in the kernel's order within one protocol. */
+  /** Routes with this key, in the kernel's order within one protocol. */
   routesAt(key: string): readonly ObservedRoute[] {
     let found: readonly ObservedRoute[] = [];
-    for (const listing of this.#routes.values()) {
-      const rows = listing.size === 0 ? undefined : listing.get(key);
-      if (rows) found = found.length === 0 ? rows : [...found, ...rows];
+    this.#filled ??= [...this.#routes.values()].filter(({ rows }) => rows.size > 0);
+    for (const { rows } of this.#filled) {
+      const those = rows.get(key);
+      if (those) found = found.length === 0 ? those : [...found, ...those];
     }
     return found;
   }
@@ -171,7 +179,7 @@ export class ObservedState {
       : [ifindex]) {
       const listing = listingOf(this.#addresses, index);
       isChanged = (await listing.renew(byLink.get(index) ?? [], objectKey, isDeepStrictEqual)) || isChanged;
-      if (listing.size === 0) this.#addresses.delete(index);
+      if (listing.rows.size === 0) this.#addresses.delete(index);
     }
     return isChanged;
   }
@@ -185,7 +193,7 @@ export class ObservedState {
   }
 
   /** `devices`: where they lead, by ifindex. */
-  setRoutes(
+  async setRoutes(
     family: Family,
     protocol: number,
     rows: readonly ObservedRoute[],
@@ -193,7 +201,9 @@ export class ObservedState {
   ): Promise<boolean> {
     const asked = question(family, protocol);
     this.#routeDevices.set(asked, devices);
-    return listingOf(this.#routes, asked).renew(rows, objectKey, sameRow);
+    const isChanged = await listingOf(this.#routes, asked).renew(rows, routeKey, sameRow);
+    this.#filled = undefined;
+    return isChanged;
   }
 
   setSysctl(path: string, value: string | undefined): boolean {
@@ -221,6 +231,7 @@ export class ObservedState {
     const key = objectKey(o);
     const ifindex = o.dev === undefined ? undefined : this.#names.get(o.dev)?.ifindex;
     if (o.kind === 'route') {
+      this.#filled = undefined;
       this.#routes.get(question(o.dst.addr.family, o.protocol))?.append(key, observedRoute(o, ifindex));
     } else if (ifindex === undefined) {
       // On a device made just now, which is going to be looked at.
@@ -241,9 +252,9 @@ export class ObservedState {
         break;
       case 'route': {
         const listing = this.#routes.get(question(o.dst.addr.family, o.protocol));
-        const there = listing?.get(objectKey(o)) ?? [];
+        const there = listing?.rows.get(routeKey(o)) ?? [];
         const doomed = there.find((row) => row === o) ?? there.find((row) => sameNextHop(row, o));
-        listing?.remove(objectKey(o), (row) => row === doomed);
+        listing?.remove(routeKey(o), (row) => row === doomed);
         break;
       }
       case 'address':

@@ -62,10 +62,12 @@ function counting(kernel: Kernel): { readonly kernel: Kernel; looks: string[] } 
 const held = (state: ObservedState) =>
   [
     ...OURS.flatMap((dev) => [...state.neighs(dev), ...state.fdb(dev)]),
-    ...[...state.routesByKey()].flatMap(([key, rows]) => {
-      const ours = rows.filter((row) => row.protocol === ROUTE_PROTOCOL);
-      return ours.length > 0 ? [[key, ours] as const] : [];
-    }),
+    ...[...state.routeListings()]
+      .flatMap((rows) => [...rows])
+      .flatMap(([key, rows]) => {
+        const ours = rows.filter((row) => row.protocol === ROUTE_PROTOCOL);
+        return ours.length > 0 ? [[key, ours] as const] : [];
+      }),
   ].sort(([a], [b]) => (a < b ? -1 : 1));
 
 test('what it has done itself is not looked at, what others do is', async () => {

@@ -17,7 +17,7 @@ const renew = (listing: Listing<Row>, listed: readonly Row[]) =>
     (a, b) => a.value === b.value,
   );
 const shown = (listing: Listing<Row>) =>
-  Object.fromEntries(Array.from(listing, ([key, of]) => [key, of.map((row) => row.value)]));
+  Object.fromEntries(Array.from(listing.rows, ([key, of]) => [key, of.map((row) => row.value)]));
 const grouped = (listed: readonly Row[]) =>
   Object.fromEntries(
     Array.from(
@@ -48,8 +48,8 @@ test('keeps the very rows that have not changed', async () => {
   ];
   await renew(listing, [a, b]);
   await renew(listing, [{ ...a }, { ...b, value: 2 }]);
-  expect(listing.get('a')![0]).toBe(a);
-  expect(listing.get('b')).toEqual([{ key: 'b', value: 2 }]);
+  expect(listing.rows.get('a')![0]).toBe(a);
+  expect(listing.rows.get('b')).toEqual([{ key: 'b', value: 2 }]);
 });
 
 test('follows what is noted between two renewals', async () => {
@@ -66,5 +66,5 @@ test('follows what is noted between two renewals', async () => {
     ]),
   ).toBe(false);
   expect(await renew(listing, [])).toBe(true);
-  expect(listing.size).toBe(0);
+  expect(listing.rows.size).toBe(0);
 });

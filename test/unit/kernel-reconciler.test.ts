@@ -211,8 +211,11 @@ describe.concurrent('Reconciler', () => {
     const fresh = new Observer(kernel, { owner });
     await fresh.look();
     const shown = ({ state }: Observer) => ({
-      neighs: [...state.neighs('flannel.1').rows()].map(objectKey).sort(),
-      fdb: [...state.fdb('flannel.1').rows()].map((o) => `${o.mac} ${o.dst?.value}`).sort(),
+      neighs: [...state.neighs('flannel.1').values()].flat().map(objectKey).sort(),
+      fdb: [...state.fdb('flannel.1').values()]
+        .flat()
+        .map((o) => `${o.mac} ${o.dst?.value}`)
+        .sort(),
       routes: [...state.routes()].map(objectKey).sort(),
     });
     expect(shown(work.observer)).toEqual(shown(fresh));
