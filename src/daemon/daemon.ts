@@ -28,6 +28,9 @@ import { problems, type Situation, waitingFor } from './readiness.ts';
 import { ServedLeases } from './servedLeases.ts';
 import type { SubnetFile } from './subnetFile.ts';
 
+/** Milliseconds before what failed is tried again. */
+const RETRY = 1_000;
+
 /** What a daemon is made of; opened and closed by its composition root (run.ts). */
 export interface Parts {
   readonly options: RunOptions;
@@ -73,6 +76,7 @@ export class Daemon {
   #view: LeaseView | undefined;
   #peerProblems: readonly string[] = [];
   #claimed = false;
+  #retry: NodeJS.Timeout | undefined;
   #ready = false;
 
   constructor(parts: Parts, fatal: (cause: unknown) => void) {
@@ -93,7 +97,7 @@ export class Daemon {
         if (retry !== 'backoff' && retry !== 'resync') return fatal(cause);
         if (parts.news.changed('converge', String(cause)))
           parts.log.error({ err: cause }, 'cannot converge; will try again');
-        setTimeout(() => this.kick(), 1_000).unref();
+        this.#later();
       },
     );
   }
@@ -101,6 +105,14 @@ export class Daemon {
   /** Something changed: look at everything again, soon. */
   kick(): void {
     this.#convergence.kick();
+  }
+
+  /** Look again in a while: nobody notifies us when what failed would work. */
+  #later(): void {
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      this.kick();
+    }, RETRY).unref();
   }
 
   /** Feed the inputs until `signal` aborts. Resolves when the last convergence has ended. */
@@ -238,6 +250,7 @@ export class Daemon {
       if (await subnetFile.write(inForce.network, this.#held, mtu, options.ipMasq)) {
         log.info({ file: options.subnetFile, subnets: this.#held.key, mtu }, 'subnet file written');
       }
+      if (subnetFile.error !== undefined) this.#later();
     }
     const { problem } = this.#network;
     if (news.changed('network', problem) && problem !== undefined && inForce)
