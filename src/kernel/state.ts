@@ -223,7 +223,11 @@ export class ObservedState {
   }
 
   #notePut(o: KernelObject, appended: boolean): void {
-    if (o.kind === 'link') return;
+    if (o.kind === 'link') {
+      // Its sysctls are born with it: what was read of them before says nothing.
+      for (const path of this.#sysctls.keys()) if (path.includes(`/${o.name}/`)) this.#sysctls.delete(path);
+      return;
+    }
     if (o.kind === 'sysctl') {
       this.#sysctls.set(o.path, o.value);
       return;
