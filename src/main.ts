@@ -1,11 +1,7 @@
-import { cleanup } from './cli/cleanup.ts';
-import { leases } from './cli/leases.ts';
 import { exitCodeOf, program } from './cli/program.ts';
-import { runDaemon } from './daemon/run.ts';
 import { LodenError } from './errors.ts';
-import { listOnce } from './subnet/store.ts';
 
-/** argv to command; the only process.exit. */
+/** argv to command; the only process.exit. Each command loads what it needs: what a daemon has loaded it keeps for life. */
 async function main(): Promise<number> {
   const print = (text: string): void => {
     process.stdout.write(text);
@@ -15,9 +11,15 @@ async function main(): Promise<number> {
       process.argv.slice(2),
       process.env,
       {
-        run: (options) => runDaemon(options, process.env),
-        leases: (options) => leases(options, listOnce, print),
-        cleanup: (options) => cleanup(options, print),
+        run: async (options) => (await import('./daemon/run.ts')).runDaemon(options, process.env),
+        leases: async (options) => {
+          const [{ leases }, { listOnce }] = await Promise.all([
+            import('./cli/leases.ts'),
+            import('./subnet/store.ts'),
+          ]);
+          return leases(options, listOnce, print);
+        },
+        cleanup: async (options) => (await import('./cli/cleanup.ts')).cleanup(options, print),
       },
       print,
     );

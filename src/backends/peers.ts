@@ -3,7 +3,6 @@ import { type Addr, type Family, formatAddr, sameAddr } from '../net/addr.ts';
 import { containsAddr, containsPrefix, formatPrefix, type Prefix } from '../net/prefix.ts';
 import { scopeOf } from '../net/scope.ts';
 import type { Lease, LeaseView, NetworkConfig } from '../subnet/types.ts';
-import { subnetOf } from '../subnet/types.ts';
 import type { HostFacts, PeerProblem } from './backend.ts';
 import { judges, ownAddrs } from './judge.ts';
 import { Verdicts } from './verdicts.ts';
@@ -50,18 +49,14 @@ function claimsOf({ families, backend }: NetworkConfig, host: HostFacts, lease: 
   const theirs = lease.backend ?? backend.type;
   if (theirs !== backend.type)
     return [refusal(lease, `it uses the backend ${JSON.stringify(theirs)}, not ${backend.type}`)];
-  const claims: Vetted[] = [];
-  for (const [family, { network }] of families) {
-    const subnet = subnetOf(lease, family);
-    if (!subnet) continue;
-    const endpoint = endpointOf(lease, subnet, network, host);
-    claims.push(
-      typeof endpoint === 'string'
-        ? refusal(lease, endpoint, subnet)
-        : { peer: { lease, family, subnet, endpoint, data: lease.data.get(family) } },
-    );
-  }
-  return claims.length > 0 ? claims : [refusal(lease, 'it has no subnet in a family this network uses')];
+  const subnets = lease.subnets.filter(({ addr }) => families.has(addr.family));
+  if (subnets.length === 0) return [refusal(lease, 'it has no subnet in a family this network uses')];
+  return subnets.map((subnet) => {
+    const { family } = subnet.addr;
+    const endpoint = endpointOf(lease, subnet, families.get(family)!.network, host);
+    if (typeof endpoint === 'string') return refusal(lease, endpoint, subnet);
+    return { peer: { lease, family, subnet, endpoint, data: lease.data.get(family) } };
+  });
 }
 
 const refusal = (lease: Lease, reason: string, subnet?: Prefix): Vetted => ({

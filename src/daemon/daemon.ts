@@ -9,7 +9,7 @@ import { Latest } from '../latest.ts';
 import type { Prefix } from '../net/prefix.ts';
 import { isCompatible } from '../subnet/allocate.ts';
 import type { Identity, SubnetStore } from '../subnet/api.ts';
-import type { Lease, LeaseRequest, LeaseSnapshot, LeaseState, LeaseView } from '../subnet/types.ts';
+import type { Lease, LeaseRequest, LeaseSnapshot, LeaseState } from '../subnet/types.ts';
 import { Convergence } from './convergence.ts';
 import { claimNetwork } from './exclusive.ts';
 import type { HostView, HostWatch } from './hostWatch.ts';
@@ -73,7 +73,8 @@ export class Daemon {
   #asked:
     | { network: NetworkInForce; held: Lease; served: ServedLeases['served']; host: HostFacts }
     | undefined;
-  #view: LeaseView | undefined;
+  /** How many peers the kernel is programmed for; undefined before the first time. */
+  #peers: number | undefined;
   #peerProblems: readonly string[] = [];
   #claimed = false;
   #retry: NodeJS.Timeout | undefined;
@@ -222,7 +223,7 @@ export class Daemon {
         prune: true,
       });
       this.#asked = { network, held, served, host };
-      this.#view = view;
+      this.#peers = view.peers.size;
       this.#takePeerProblems(found);
     }
     // Not awaited: a slow iptables lock must not keep peers waiting; onChange tells when it is done.
@@ -258,14 +259,14 @@ export class Daemon {
     const reason = waitingFor(this.situation());
     if (reason === undefined && !this.#ready) {
       this.#ready = true;
-      log.info({ lease: this.#held?.key, peers: this.#view?.peers.size }, 'ready');
+      log.info({ lease: this.#held?.key, peers: this.#peers }, 'ready');
     }
     if (news.changed('reason', reason)) {
       if (reason !== undefined)
         log[this.#ready ? 'warn' : 'info']({ reason }, this.#ready ? 'impaired' : 'not ready');
       else log.info('in order');
     }
-    notifier.state(this.#ready, reason ?? `${this.#held?.key}, ${this.#view?.peers.size ?? 0} peers`);
+    notifier.state(this.#ready, reason ?? `${this.#held?.key}, ${this.#peers ?? 0} peers`);
   }
 
   /** The whole first view, or a newer one, is in the kernel. */
@@ -304,7 +305,7 @@ export class Daemon {
   }
 
   get peers(): number {
-    return this.#view?.peers.size ?? 0;
+    return this.#peers ?? 0;
   }
 
   situation(): Situation {

@@ -46,7 +46,7 @@ export class HostWatch {
       found = chooseUplink(this.#wish, families, {
         links: state.links(),
         addresses: state.addresses(),
-        routes: state.routes(),
+        routes: state.othersRoutes(),
         ...(reach ? { reach } : {}),
       });
     } catch (e) {

@@ -1,9 +1,8 @@
 import { InvariantError } from '../errors.ts';
-import { memo } from '../memo.ts';
 import { formatAddr } from '../net/addr.ts';
 import type { Doomed } from './kernel.ts';
 import { plainRoute } from './route.ts';
-import { type KernelObject, KIND_ORDER, type KindName, objectKey } from './types.ts';
+import { type KernelObject, KIND_ORDER, type KindName, keyOf, objectKey } from './types.ts';
 
 type OfKind<K extends KindName> = Extract<KernelObject, { kind: K }>;
 
@@ -18,9 +17,6 @@ export const NOTHING_DESIRED: DesiredState = {
   fdb: new Map(),
   route: new Map(),
 };
-
-/** Objects that are wished for again are the same ones: their keys are made once. */
-const keyOf = memo((o: KernelObject) => objectKey(o));
 
 /**
  * Sorts objects into a {@link DesiredState}. Of two with one key the first is kept; it yields after each object, so

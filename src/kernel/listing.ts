@@ -20,7 +20,7 @@ export class Listing<Row> {
   }
 
   append(key: string, row: Row): void {
-    this.set(key, [...(this.#rows.get(key) ?? []), row]);
+    this.set(key, (this.#rows.get(key) ?? []).concat([row]));
   }
 
   remove(key: string, isDoomed: (row: Row) => boolean): void {
@@ -47,13 +47,15 @@ export class Listing<Row> {
     for (const row of listed) {
       if (slices.isOver) await slices.next();
       const key = keyOf(row);
-      const those = rows.get(key) ?? [];
+      const those = rows.get(key);
       const old = before.get(key);
-      const known = old?.[those.length];
+      const known = old?.[those?.length ?? 0];
       const isKnown = known !== undefined && isSame(known, row);
       if (!isKnown) isChanged = true;
-      if (isKnown && old!.length === 1) rows.set(key, old!);
-      else rows.set(key, [...those, isKnown ? known : row]);
+      const next = isKnown ? known : row;
+      // An array literal has just the room it needs; one that is spread into has room for many.
+      if (those) rows.set(key, those.concat([next]));
+      else rows.set(key, isKnown && old!.length === 1 ? old! : [next]);
     }
     this.#rows = rows;
     // When all that came are old ones, these are all of the old ones if they are as many.

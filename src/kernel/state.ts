@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { ROUTE_PROTOCOL } from '../contract.ts';
 import { type Family, sameAddr } from '../net/addr.ts';
 import { IFA_F_PERMANENT } from '../netlink/rtnl.ts';
 import type { Entry } from './entry.ts';
@@ -6,7 +7,7 @@ import type { Doomed, Op } from './kernel.ts';
 import { Listing, type Rows } from './listing.ts';
 import type { ObservedAddress, ObservedFdb, ObservedLink, ObservedNeigh, ObservedRoute } from './observed.ts';
 import { observedRoute, sameNextHop, sameRow } from './route.ts';
-import { type Fdb, type KernelObject, objectKey, type Route } from './types.ts';
+import { type Fdb, type KernelObject, keyOf, objectKey, type Route } from './types.ts';
 
 /** As {@link objectKey}, for an entry that may have no destination. */
 export const fdbKey = (row: Pick<Fdb, 'mac' | 'dev'>): string => objectKey(row as Fdb);
@@ -19,7 +20,7 @@ const routeKey = (row: Route | ObservedRoute): string =>
   'tos' in row && row.tos !== 0 ? `${objectKey(row)} tos ${row.tos}` : objectKey(row);
 
 /** What the kernel is asked for at once: routes of one family and protocol. */
-const question = (family: Family, protocol: number): string => `${family} ${protocol}`;
+const question = (family: Family, protocol: number): number => family * 256 + protocol;
 
 const listingOf = <K, Row>(all: Map<K, Listing<Row>>, key: K): Listing<Row> => {
   const listing = all.get(key) ?? new Listing<Row>();
@@ -54,10 +55,10 @@ export class ObservedState {
   readonly #addresses = new Map<number, Listing<ObservedAddress>>();
   readonly #neighs = new Map<string, Listing<ObservedNeigh>>();
   readonly #fdb = new Map<string, Listing<ObservedFdb>>();
-  readonly #routes = new Map<string, Listing<ObservedRoute>>();
+  readonly #routes = new Map<number, Listing<ObservedRoute>>();
   /** Those of them that are not empty, until the next change. */
   #filled: readonly Listing<ObservedRoute>[] | undefined;
-  readonly #routeDevices = new Map<string, ReadonlySet<number>>();
+  readonly #routeDevices = new Map<number, ReadonlySet<number>>();
   readonly #sysctls = new Map<string, string | undefined>();
 
   // Reading.
@@ -111,7 +112,14 @@ export class ObservedState {
     for (const rows of this.routeListings()) for (const those of rows.values()) yield* those;
   }
 
-  /** The same by {@link routeKey}, one listing for each family and protocol. */
+  /** Those of them that do not bear our protocol. */
+  *othersRoutes(): Generator<ObservedRoute> {
+    for (const [asked, { rows }] of this.#routes) {
+      if (asked % 256 !== ROUTE_PROTOCOL) for (const those of rows.values()) yield* those;
+    }
+  }
+
+  /** All by {@link routeKey}, one listing for each family and protocol. */
   routeListings(): Iterable<Rows<ObservedRoute>> {
     return Iterator.from(this.#routes.values()).map((listing) => listing.rows);
   }
@@ -232,7 +240,7 @@ export class ObservedState {
       this.#sysctls.set(o.path, o.value);
       return;
     }
-    const key = objectKey(o);
+    const key = keyOf(o);
     const ifindex = o.dev === undefined ? undefined : this.#names.get(o.dev)?.ifindex;
     if (o.kind === 'route') {
       this.#filled = undefined;
@@ -242,11 +250,13 @@ export class ObservedState {
     } else if (o.kind === 'address') {
       listingOf(this.#addresses, ifindex).set(key, [{ ...o, ifindex, flags: IFA_F_PERMANENT, scope: 0 }]);
     } else if (o.kind === 'neigh') {
-      this.#neighs.get(o.dev)?.set(key, [{ ...o, ifindex }]);
+      const { kind, dev, addr, mac } = o;
+      this.#neighs.get(dev)?.set(key, [{ kind, dev, ifindex, addr, mac }]);
     } else {
-      const listing = this.#fdb.get(o.dev);
-      if (appended) listing?.append(key, { ...o, ifindex });
-      else listing?.set(key, [{ ...o, ifindex }]);
+      const { kind, dev, mac, dst } = o;
+      const row = { kind, dev, ifindex, mac, dst };
+      if (appended) this.#fdb.get(dev)?.append(key, row);
+      else this.#fdb.get(dev)?.set(key, [row]);
     }
   }
 

@@ -1,3 +1,4 @@
+import { memo } from '../memo.ts';
 import type { Addr } from '../net/addr.ts';
 import { formatAddr } from '../net/addr.ts';
 import type { Mac } from '../net/mac.ts';
@@ -95,19 +96,25 @@ export interface Owner {
 }
 
 /** Identity of an object: two objects with one key cannot both exist in the kernel. */
-export function objectKey(o: KernelObject): string {
+export const objectKey = (o: KernelObject): string => keyWords(o).join(' ');
+
+// Joined at once, for a text put together by `+` or a template holds on to its parts, and keys are kept by the thousand.
+function keyWords(o: KernelObject): readonly unknown[] {
   switch (o.kind) {
     case 'link':
-      return `link ${o.name}`;
+      return ['link', o.name];
     case 'address':
-      return `address ${formatPrefix(o.addr)} dev ${o.dev}`;
+      return ['address', formatPrefix(o.addr), 'dev', o.dev];
     case 'neigh':
-      return `neigh ${formatAddr(o.addr)} dev ${o.dev}`;
+      return ['neigh', formatAddr(o.addr), 'dev', o.dev];
     case 'fdb':
-      return `fdb ${o.mac} dev ${o.dev}`;
+      return ['fdb', o.mac, 'dev', o.dev];
     case 'route':
-      return `route ${formatPrefix(o.dst)} metric ${o.metric ?? 0}`;
+      return ['route', formatPrefix(o.dst), 'metric', o.metric ?? 0];
     case 'sysctl':
-      return `sysctl ${o.path}`;
+      return ['sysctl', o.path];
   }
 }
+
+/** The key of an object that is wished for again and again: it is made once for each object. */
+export const keyOf = memo(objectKey);

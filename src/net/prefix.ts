@@ -54,14 +54,18 @@ export function offset(a: Addr, n: bigint): Addr {
 
 export const containsAddr = (p: Prefix, a: Addr): boolean => {
   if (p.addr.family !== a.family) return false;
-  const shift = BigInt(bits(a.family) - p.len);
+  const behind = bits(a.family) - p.len;
+  // Numbers where they suffice, for thousands are compared. A shift of a number by 32 would be none.
+  if (a.family === 4) return behind === 32 || Number(p.addr.value) >>> behind === Number(a.value) >>> behind;
+  const shift = BigInt(behind);
   return p.addr.value >> shift === a.value >> shift;
 };
 
 export const containsPrefix = (outer: Prefix, inner: Prefix): boolean =>
   outer.len <= inner.len && containsAddr(outer, inner.addr);
 
-export const overlaps = (a: Prefix, b: Prefix): boolean => containsPrefix(a, b) || containsPrefix(b, a);
+export const overlaps = (a: Prefix, b: Prefix): boolean =>
+  a.len <= b.len ? containsAddr(a, b.addr) : containsAddr(b, a.addr);
 
 export const samePrefix = (a: Prefix, b: Prefix): boolean => a.len === b.len && sameAddr(a.addr, b.addr);
 

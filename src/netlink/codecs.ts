@@ -151,7 +151,11 @@ export const mac: Codec<Mac> = {
   read(s, at, end) {
     if (end - at !== 6) return undefined;
     const b = s.bytes;
-    return `${HEX[b[at]!]}:${HEX[b[at + 1]!]}:${HEX[b[at + 2]!]}:${HEX[b[at + 3]!]}:${HEX[b[at + 4]!]}:${HEX[b[at + 5]!]}` as Mac;
+    const pairs = [b[at]!, b[at + 1]!, b[at + 2]!, b[at + 3]!, b[at + 4]!, b[at + 5]!].map(
+      (byte) => HEX[byte]!,
+    );
+    // Not a template, whose text would hold on to its parts.
+    return pairs.join(':') as Mac;
   },
 };
 

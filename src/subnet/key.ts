@@ -58,7 +58,8 @@ export function parseKey(text: string): ParsedKey {
   if (subnets.some((s, i) => !samePrefix(s, occupies[i]!)))
     return bad('address bits set behind the prefix length', occupies);
   const key = formatKey(subnets);
-  return key === text ? { key, subnets } : bad(`not in canonical form, which is ${key}`, occupies);
+  // As made by map(): thousands are kept, and what was pushed to has room for many more.
+  return key === text ? { key, subnets: occupies } : bad(`not in canonical form, which is ${key}`, occupies);
 }
 
 /** `10.1.5.0-24` or `fd00::-56`, of that family. */

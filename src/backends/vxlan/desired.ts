@@ -74,12 +74,14 @@ interface PeerWish {
 }
 
 /** By peer. The same objects for as long as nothing of it has changed. */
-const wishes = memo((config: VxlanConfig) =>
-  memo((host: HostFacts) => memo((peer: PeerSubnet) => wishOf(config, host, peer))),
-);
+const wishes = memo((config: VxlanConfig) => {
+  const devices = { 4: deviceName(config, 4), 6: deviceName(config, 6) };
+  return memo((host: HostFacts) => memo((peer: PeerSubnet) => wishOf(config, devices, host, peer)));
+});
 
 function wishOf(
   config: VxlanConfig,
+  devices: Readonly<Record<Family, string>>,
   host: HostFacts,
   { family, subnet, endpoint, data }: PeerSubnet,
 ): PeerWish | { readonly wrong: string } {
@@ -94,7 +96,7 @@ function wishOf(
     };
   }
   const end = subnet.addr;
-  const dev = deviceName(config, family);
+  const dev = devices[family];
   return {
     vtep: mac,
     objects: [

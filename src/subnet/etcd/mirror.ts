@@ -8,13 +8,13 @@ import type { KeyValue } from './wire.ts';
 
 /** What is under `<prefix>/subnets/`, by the name behind that. A name is in one of `leases` and `unreadable`. */
 interface Subnets {
-  /** What each was read from, to be compared with what comes. */
-  readonly kvs: Map<string, KeyValue>;
+  /** The text each was read from, to be compared with what comes. */
+  readonly values: Map<string, string>;
   readonly leases: Map<SubnetKey, Lease>;
   readonly unreadable: Map<string, Unreadable>;
 }
 
-const noSubnets = (): Subnets => ({ kvs: new Map(), leases: new Map(), unreadable: new Map() });
+const noSubnets = (): Subnets => ({ values: new Map(), leases: new Map(), unreadable: new Map() });
 
 /**
  * A copy of everything under the prefix: filled by a whole list, kept by events. It does no I/O. Keys are compared by
@@ -57,7 +57,7 @@ export class Mirror {
         else if (place?.in === 'config') config = kv.value;
       },
       finish: (revision, restored) => {
-        if (isOccupancyNew || subnets.kvs.size !== this.#subnets.kvs.size) this.#occupancy++;
+        if (isOccupancyNew || subnets.values.size !== this.#subnets.values.size) this.#occupancy++;
         if (restored) this.#epoch++;
         this.#subnets = subnets;
         this.#challenges = challenges;
@@ -79,10 +79,10 @@ export class Mirror {
       if (type === 'Put') this.#challenges.set(place.name, readChallenge(kv));
       else this.#challenges.delete(place.name);
     } else if (place?.in === 'subnets') {
-      const { kvs, leases, unreadable } = this.#subnets;
+      const { values, leases, unreadable } = this.#subnets;
       if (type === 'Put') {
         if (this.#take(this.#subnets, place.name, kv)) this.#occupancy++;
-      } else if (kvs.delete(place.name)) {
+      } else if (values.delete(place.name)) {
         this.#occupancy++;
         leases.delete(place.name as SubnetKey);
         unreadable.delete(place.name);
@@ -123,22 +123,23 @@ export class Mirror {
 
   /** Put one key into `into`, read anew if it is not what the mirror has; true when it is new or was made anew. */
   #take(into: Subnets, name: string, kv: KeyValue): boolean {
-    const { kvs, leases, unreadable } = this.#subnets;
-    const old = kvs.get(name);
-    const [oldLease, oldUnreadable] = [leases.get(name as SubnetKey), unreadable.get(name)];
-    let lease = oldLease;
-    let bad = oldUnreadable;
-    if (!old || !sameKeyValue(old, kv)) {
-      const read = readSubnet(name, kv);
-      lease = 'key' in read ? read : undefined;
-      bad = 'key' in read ? undefined : read;
-      if (bad && bad.reason !== oldUnreadable?.reason) this.#onSetAside(name, bad.reason);
+    const { values, leases, unreadable } = this.#subnets;
+    const oldLease = leases.get(name as SubnetKey);
+    const oldUnreadable = unreadable.get(name);
+    const old = oldLease ?? oldUnreadable;
+    const isSame = old !== undefined && values.get(name) === kv.value && hasRevisions(old, kv);
+    const read = isSame ? old : readSubnet(name, kv);
+    if ('key' in read) {
+      // Not `name`: that is a part of the whole key's text, and would keep it.
+      into.values.set(read.key, kv.value);
+      into.leases.set(read.key, read);
+      into.unreadable.delete(read.key);
+    } else {
+      if (read.reason !== oldUnreadable?.reason) this.#onSetAside(name, read.reason);
+      into.values.set(name, kv.value);
+      into.leases.delete(name as SubnetKey);
+      into.unreadable.set(name, read);
     }
-    into.kvs.set(name, kv);
-    if (lease) into.leases.set(lease.key, lease);
-    else into.leases.delete(name as SubnetKey);
-    if (bad) into.unreadable.set(name, bad);
-    else into.unreadable.delete(name);
     return old?.createRevision !== kv.createRevision;
   }
 }
@@ -150,17 +151,18 @@ export interface Filling {
   finish(revision: Revision, restored: boolean): void;
 }
 
-const sameKeyValue = (a: KeyValue, b: KeyValue): boolean =>
-  a.value === b.value &&
-  a.modRevision === b.modRevision &&
-  a.createRevision === b.createRevision &&
-  a.lease === b.lease;
+const hasRevisions = (read: Lease | Unreadable, kv: KeyValue): boolean =>
+  read.modRevision === kv.modRevision &&
+  read.createRevision === kv.createRevision &&
+  read.etcdLease === etcdLeaseOf(kv);
+
+const etcdLeaseOf = ({ lease }: KeyValue): Lease['etcdLease'] => (lease === 0n ? 'reservation' : lease);
 
 function readSubnet(name: string, kv: KeyValue): Lease | Unreadable {
   const revisions = {
     createRevision: kv.createRevision,
     modRevision: kv.modRevision,
-    etcdLease: kv.lease === 0n ? ('reservation' as const) : kv.lease,
+    etcdLease: etcdLeaseOf(kv),
   };
   const key = parseKey(name);
   if ('reason' in key) return { ...revisions, reason: key.reason, occupies: key.occupies };
