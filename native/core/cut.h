@@ -1,0 +1,58 @@
+// Cuts what the TUN device gives (a packet, or a TCP or UDP super-packet) into packets for the wire, with checksums and
+// lengths complete: what the kernel's own segmentation would make of it (net/ipv4/tcp_offload.c, udp_offload.c).
+#pragma once
+
+#include <linux/virtio_net.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "drop.h"
+#include "inner.h"
+
+namespace loden::core {
+
+// IPv4 with options 60 or IPv6 40 and extension headers, TCP with options 60.
+inline constexpr uint32_t kMaxHeaders = 256;
+
+// One packet for the wire: its headers apart from its payload, which stays where it was read.
+struct Segment {
+  const uint8_t* payload;
+  uint32_t payload_length;
+};
+
+// One packet of the device. Use: Open, then for each of count() packets WriteHeader; the packet must stay in place until
+// the segments have been sent.
+class Cut {
+ public:
+  // `packet` (of `length` bytes) begins with the IP header and has been accepted by ParseInner; its TTL has been
+  // decremented already. `offload` is the header that came with it, as the kernel wrote it (host byte order).
+  // With NEEDS_CSUM and no GSO the checksum is completed in place. Drop::kBadOffload when the two contradict each other:
+  // csum_start, csum_offset, hdr_len or gso_size out of the packet, a GSO type that is not the packet's protocol, more
+  // segments than kMaxSegments.
+  Drop Open(const virtio_net_hdr& offload, uint8_t* packet, const Inner& inner);
+
+  // Packets to send: 1 when the packet is no super-packet.
+  uint32_t count() const { return count_; }
+  // Bytes of IP and TCP or UDP headers of each packet; 0 when there is one packet, which is all payload.
+  uint32_t header_length() const { return header_length_; }
+  // Bytes of the packets but the last, and of the last.
+  uint32_t size() const { return header_length_ + gso_size_; }
+  uint32_t last_size() const { return header_length_ + payload_length_ - (count_ - 1) * gso_size_; }
+
+  // The headers of packet `index` into `out` (header_length() bytes); its payload in place.
+  // TCP: sequence number, FIN and PSH on the last only, CWR on the first only; IPv4: identification one up each.
+  Segment WriteHeader(uint32_t index, uint8_t* out) const;
+
+ private:
+  uint32_t count_ = 0;
+  uint32_t header_length_ = 0;
+  uint32_t gso_size_ = 0;
+  uint32_t payload_length_ = 0;
+  // Further state is the implementer's choice.
+};
+
+// Of a 64 KB packet cut at one byte each; what a hostile pod can make the kernel give us is bounded by it.
+inline constexpr uint32_t kMaxSegments = 65535;
+
+}  // namespace loden::core
