@@ -2,12 +2,12 @@
 // tcp_gro_receive, udp_gro_receive). What goes in comes out: cut again, every packet is the same, byte for byte.
 #pragma once
 
-#include <linux/virtio_net.h>
 #include <sys/uio.h>
 
 #include <cstdint>
 
 #include "inner.h"
+#include "virtio.h"
 
 namespace loden::core {
 

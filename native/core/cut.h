@@ -2,13 +2,12 @@
 // lengths complete: what the kernel's own segmentation would make of it (net/ipv4/tcp_offload.c, udp_offload.c).
 #pragma once
 
-#include <linux/virtio_net.h>
-
 #include <cstddef>
 #include <cstdint>
 
 #include "drop.h"
 #include "inner.h"
+#include "virtio.h"
 
 namespace loden::core {
 
