@@ -1,15 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { DEFAULTS } from '../../src/contract.ts';
-import { formatAddr } from '../../src/net/addr.ts';
 import { localMac } from '../../src/net/mac.ts';
-import { network, offset, prefix } from '../../src/net/prefix.ts';
 import { type Cluster, NETWORK } from './cluster.ts';
+import { flannelEnv, flannelKey, flannelPeers, putFlannelLease, writeSubnetFile } from './flannelLease.ts';
 import type { Host } from './host.ts';
 import { nthSubnet } from './pinned.ts';
 
-const PREFIX = `${DEFAULTS.etcdPrefix}/subnets/`;
 const DEVICE = { 4: 'flannel.1', 6: 'flannel-v6.1' } as const;
 const MULTICAST = { 4: '224.0.0.0/4', 6: 'ff00::/8' } as const;
 
@@ -20,10 +15,8 @@ export interface FlannelOptions {
   readonly masq?: 'iptables' | 'nft';
 }
 
-/** A lease value in which one looks for peers. */
-interface Value {
-  readonly PublicIP: string;
-  readonly PublicIPv6: string | null;
+/** What the vxlan backend adds to a lease value. */
+interface VxlanData {
   readonly BackendData?: { readonly VtepMAC: string };
   readonly BackendV6Data?: { readonly VtepMAC: string };
 }
@@ -54,9 +47,7 @@ export class FlannelHost {
     await flannel.writeLease();
     await flannel.sync();
     await flannel.writeRules();
-    mkdirSync(dirname(host.subnetFile), { recursive: true });
-    const lines = Object.entries(flannel.subnetEnv).map(([name, value]) => `${name}=${value}\n`);
-    writeFileSync(host.subnetFile, lines.join(''));
+    writeSubnetFile(host, flannel.subnetEnv);
     return flannel;
   }
 
@@ -69,7 +60,7 @@ export class FlannelHost {
   }
 
   get key(): string {
-    return PREFIX + this.#cluster.families.map((f) => this.subnet(f).replace('/', '-')).join('&');
+    return flannelKey(this.#cluster.families.map((f) => this.subnet(f)));
   }
 
   /** The lease value as flanneld writes it. */
@@ -85,39 +76,27 @@ export class FlannelHost {
   }
 
   get subnetEnv(): Readonly<Record<string, string>> {
-    const env: Record<string, string> = {};
-    for (const family of this.#cluster.families) {
-      const name = family === 4 ? 'FLANNEL' : 'FLANNEL_IPV6';
-      const { addr, len } = network(prefix(this.subnet(family)));
-      env[`${name}_NETWORK`] = NETWORK[family];
-      env[`${name}_SUBNET`] = `${formatAddr(offset(addr, 1n))}/${len}`;
-    }
-    return { ...env, FLANNEL_MTU: '1450', FLANNEL_IPMASQ: String(this.#masq !== undefined) };
+    const options = { mtu: 1450, masq: this.#masq !== undefined };
+    return flannelEnv(this.#cluster.families, (f) => this.subnet(f), options);
   }
 
   /** Write the lease, also over one of ours: on an etcd lease of its own. */
   async writeLease(): Promise<void> {
-    const { etcd } = this.#cluster;
-    await etcd.put(this.key, JSON.stringify(this.value), await etcd.grant(86_400));
+    await putFlannelLease(this.#cluster, this.key, this.value);
   }
 
   /** Put neighbour, FDB entry and route of every peer that has a lease now, one over another. */
   async sync(): Promise<void> {
     const { netns } = this.host;
-    for (const { key, value } of await this.#cluster.etcd.list(PREFIX)) {
-      if (key === this.key) continue;
-      const peer = JSON.parse(value) as Value;
+    for (const { subnets, value } of await flannelPeers(this.#cluster, this.key)) {
+      const data = value as typeof value & VxlanData;
       for (const family of this.#cluster.families) {
-        const subnet = key
-          .slice(PREFIX.length)
-          .split('&')
-          .map((text) => text.replace(/-(?=\d+$)/, '/'))
-          .find((text) => text.includes(':') === (family === 6))!;
+        const subnet = subnets[family]!;
         const end = subnet.slice(0, subnet.indexOf('/'));
-        const mac = (family === 4 ? peer.BackendData : peer.BackendV6Data)!.VtepMAC;
+        const mac = (family === 4 ? data.BackendData : data.BackendV6Data)!.VtepMAC;
         const dev = DEVICE[family];
         await netns.ip(`neigh replace ${end} lladdr ${mac} dev ${dev} nud permanent`);
-        const dst = family === 4 ? peer.PublicIP : peer.PublicIPv6!;
+        const dst = family === 4 ? value.PublicIP : value.PublicIPv6!;
         await netns.run(['bridge', 'fdb', 'replace', mac, 'dev', dev, 'dst', dst, 'self', 'permanent']);
         await netns.ip(`route replace ${subnet} via ${end} dev ${dev} onlink`);
       }
