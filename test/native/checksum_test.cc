@@ -1,4 +1,4 @@
-#include "../../native/core/checksum.h"
+#include "core/checksum.h"
 
 #include <doctest/doctest.h>
 
