@@ -20,11 +20,12 @@ Thread::~Thread() {
   if (wake_fd_ >= 0) close(wake_fd_);
 }
 
-Failure Thread::Start(void (*body)(void*), void* arg) {
+Failure Thread::Start(void (*body)(void*), void* arg, const char* name) {
   wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_fd_ < 0) return {errno, "eventfd"};
   body_ = body;
   arg_ = arg;
+  name_ = name;
 
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
@@ -43,7 +44,7 @@ Failure Thread::Start(void (*body)(void*), void* arg) {
 
 void* Thread::Run(void* self) {
   auto* thread = static_cast<Thread*>(self);
-  pthread_setname_np(pthread_self(), "loden-netlink");
+  pthread_setname_np(pthread_self(), thread->name_);
   thread->body_(thread->arg_);
   return nullptr;
 }

@@ -16,8 +16,8 @@ class Thread {
   Thread(const Thread&) = delete;
   Thread& operator=(const Thread&) = delete;
 
-  // Starts `body(arg)`. Called once, by the owner.
-  Failure Start(void (*body)(void*), void* arg);
+  // Starts `body(arg)` under a name of at most 15 bytes. Called once, by the owner.
+  Failure Start(void (*body)(void*), void* arg, const char* name = "loden-netlink");
   // Asks the thread to end and wakes it. Any thread.
   void Stop();
   bool stopping() const { return stop_.load(std::memory_order_acquire); }
@@ -38,6 +38,7 @@ class Thread {
   int wake_fd_ = -1;
   void (*body_)(void*) = nullptr;
   void* arg_ = nullptr;
+  const char* name_ = nullptr;
 };
 
 }  // namespace loden

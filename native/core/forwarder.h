@@ -1,0 +1,51 @@
+// The forwarder: workers between a TUN device and UDP sockets, a table that says who is where, counters.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "../failure.h"
+#include "stats.h"
+#include "table_swap.h"
+#include "worker.h"
+
+namespace loden::core {
+
+inline constexpr int kMaxWorkers = 16;
+
+// Where counters are kept, for each worker.
+class CounterStore {
+ public:
+  virtual WorkerCounters* worker(int i) = 0;
+  virtual PeerCounters* peers(int i) = 0;
+
+ protected:
+  ~CounterStore() = default;
+};
+
+// Not for several threads at once.
+class Forwarder {
+ public:
+  Forwarder(CounterStore& counters, EventSink& events);
+  ~Forwarder();
+
+  // A worker for each queue, at most kMaxWorkers; `port` is where peers listen. EBUSY: it runs already.
+  // The ability is what all queues have.
+  Failure Start(std::span<const Queue> queues, uint16_t port, QueueAbility* ability);
+  // When it returns, what has been read has been forwarded, and the rest is in the kernel's queues.
+  void Stop();
+  bool running() const { return running_; }
+  // Any time.
+  void Swap(std::unique_ptr<const Table> table) { tables_.Publish(std::move(table)); }
+
+ private:
+  CounterStore& counters_;
+  EventSink& events_;
+  TableSwap tables_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  bool running_ = false;
+};
+
+}  // namespace loden::core
