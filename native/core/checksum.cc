@@ -17,8 +17,8 @@ T Load(const uint8_t* p) {
   return v;
 }
 
-// 32-bit words added up without carries to look after. `all` wraps at 2^64 and `high` does not, so the lower halves' own
-// sum is what `all` holds besides `high`.
+// 32-bit words added up without carries to look after. `all` wraps at 2^64 and `high` does not, so the lower halves'
+// own sum is what `all` holds besides `high`.
 inline uint64_t Halves(uint64_t all, uint64_t high) { return (all - (high << 32)) + high; }
 
 // In the machine's byte order; sums below 2^49 for lengths below 2^32.

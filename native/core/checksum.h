@@ -6,7 +6,8 @@
 
 namespace loden::core {
 
-// A one's complement sum that is not folded yet. Sums of pieces add up when every piece but the last has an even length.
+// A one's complement sum that is not folded yet. Sums of pieces add up when every piece but the last has an even
+// length.
 using Sum = uint64_t;
 
 // Of `length` bytes at `data`, any alignment, as big-endian 16-bit words; an odd last byte is padded by 0.
@@ -20,7 +21,7 @@ inline uint16_t Finish(Sum sum) { return static_cast<uint16_t>(~Fold(sum)); }
 
 inline uint16_t Load16(const uint8_t* p) { return static_cast<uint16_t>(p[0] << 8 | p[1]); }
 inline uint32_t Load32(const uint8_t* p) {
-  return static_cast<uint32_t>(p[0]) << 24 | static_cast<uint32_t>(p[1]) << 16 | static_cast<uint32_t>(p[2]) << 8 | p[3];
+  return static_cast<uint32_t>(Load16(p)) << 16 | Load16(p + 2);
 }
 inline void Store16(uint8_t* p, uint16_t v) {
   p[0] = static_cast<uint8_t>(v >> 8);

@@ -13,7 +13,8 @@ constexpr uint32_t kMaxDatagram = 65535;
 constexpr int kMaxExtensionHeaders = 8;
 constexpr uint16_t kReserved = 0x8000, kDontFragment = 0x4000, kMoreFragments = 0x2000, kOffset = 0x1fff;
 
-// `before`: bytes that the whole datagram has before its fragments' data, as far as its length is limited; `data`: bytes of this one's.
+// `before`: bytes that the whole datagram has before its fragments' data, as far as its length is limited; `data`:
+// bytes of this one's.
 Drop CheckFragment(uint32_t before, uint32_t offset, uint32_t data, bool more) {
   if (offset == 0 && !more) return Drop::kNone;
   if (data == 0 || (more && data % 8 != 0) || offset == 8) return Drop::kBadFragment;
@@ -108,8 +109,8 @@ void DecrementTtl(uint8_t* packet, uint8_t version) {
     return;
   }
   packet[8]--;
-  // RFC 1624, equation 3, with TTL as the upper half of its word: ~m + m' is the complement of 0x0100. The sum is not 0, so the result
-  // is never 0xffff, which RFC 1141's way could yield.
+  // RFC 1624, equation 3, with TTL as the upper half of its word: ~m + m' is the complement of 0x0100. The sum is not
+  // 0, so the result is never 0xffff, which RFC 1141's way could yield.
   uint32_t sum = static_cast<uint16_t>(~Load16(packet + 10)) + 0xfeffu;
   sum = (sum & 0xffff) + (sum >> 16);
   Store16(packet + 10, static_cast<uint16_t>(~sum));
