@@ -21,6 +21,10 @@ struct Prefix {
   uint8_t length = 0;
 };
 
+// Bits of an address; 0 for a family that is none.
+constexpr unsigned WidthOf(uint8_t family) { return family == 4 ? 32 : family == 6 ? 128 : 0; }
+
+// False for another family, none, or a length beyond the width.
 bool Contains(const Prefix& prefix, const Address& address);
 
 }  // namespace loden::core
