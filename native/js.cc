@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include <climits>
 #include <cmath>
 
 namespace loden {
@@ -40,6 +41,24 @@ bool IntArgument(const Napi::CallbackInfo& info, size_t index, const char* name,
   ThrowType(info.Env(), (std::string(name) + " must be an integer from " + std::to_string(low) + " to " +
                          std::to_string(high))
                             .c_str());
+  return false;
+}
+
+bool DescriptorsArgument(const Napi::CallbackInfo& info, size_t index, const char* name, size_t most,
+                         std::vector<int>* out) {
+  const Napi::Value value = info[index];
+  if (value.IsArray() && value.As<Napi::Array>().Length() <= most) {
+    const Napi::Array array = value.As<Napi::Array>();
+    for (uint32_t i = 0; i < array.Length(); i++) {
+      const Napi::Value item = array.Get(i);
+      const double number = item.IsNumber() ? item.As<Napi::Number>().DoubleValue() : -1;
+      if (!(number >= 0 && number <= INT_MAX) || std::floor(number) != number) break;
+      out->push_back(static_cast<int>(number));
+    }
+    if (out->size() == array.Length()) return true;
+  }
+  ThrowType(info.Env(),
+            (std::string(name) + " must be an array of at most " + std::to_string(most) + " descriptors").c_str());
   return false;
 }
 

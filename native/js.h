@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <string>
+#include <vector>
 
 #include "failure.h"
 
@@ -18,5 +19,9 @@ Napi::Value ThrowType(Napi::Env env, const char* message);
 // An integer argument within [low, high]; false (with a pending TypeError) when it is none.
 bool IntArgument(const Napi::CallbackInfo& info, size_t index, const char* name, int64_t low, int64_t high,
                  int64_t* out);
+
+// An array of at most `most` descriptors; false (with a pending TypeError) when it is none.
+bool DescriptorsArgument(const Napi::CallbackInfo& info, size_t index, const char* name, size_t most,
+                         std::vector<int>* out);
 
 }  // namespace loden

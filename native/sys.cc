@@ -1,6 +1,7 @@
 #include "sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -11,12 +12,15 @@
 #include <cstddef>
 #include <cstring>
 #include <string>
+#include <vector>
 
+#include "handover_socket.h"
 #include "js.h"
 
 namespace loden {
 
 // sd_notify(3): one datagram to the socket in NOTIFY_SOCKET; a leading '@' stands for the abstract namespace.
+// Descriptors beside it are for FDSTORE=1.
 Napi::Value SdNotify(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (!info[0].IsString() || !info[1].IsString()) return ThrowType(env, "socketPath and state must be strings");
@@ -29,13 +33,28 @@ Napi::Value SdNotify(const Napi::CallbackInfo& info) {
   }
   memcpy(address.sun_path, path.data(), path.size());
   if (path[0] == '@') address.sun_path[0] = '\0';
+  std::vector<int> fds;
+  if (!info[2].IsUndefined() && !DescriptorsArgument(info, 2, "fds", kMaxMessageFds, &fds)) return env.Undefined();
   const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return Throw(env, {errno, "socket"}, "cannot notify the service manager");
   const socklen_t length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
-  const ssize_t sent = sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address),
-                              length);
+  const Failure failure = SendMessage(fd, reinterpret_cast<const sockaddr*>(&address), length,
+                                      {reinterpret_cast<const uint8_t*>(state.data()), state.size()}, fds);
   close(fd);
-  return Napi::Boolean::New(env, sent == static_cast<ssize_t>(state.size()));
+  return Napi::Boolean::New(env, !failure);
+}
+
+Napi::Value CloseOnExec(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  std::vector<int> fds;
+  if (!DescriptorsArgument(info, 0, "fds", 65536, &fds)) return env.Undefined();
+  for (const int fd : fds) {
+    const int flags = fcntl(fd, F_GETFD);
+    if (flags < 0 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0) {
+      return Throw(env, {errno, "fcntl"}, "descriptor " + std::to_string(fd));
+    }
+  }
+  return env.Undefined();
 }
 
 Napi::Value FlockTry(const Napi::CallbackInfo& info) {

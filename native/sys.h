@@ -5,8 +5,10 @@
 
 namespace loden {
 
-// sdNotify(socketPath, state) -> boolean
+// sdNotify(socketPath, state, fds?) -> boolean
 Napi::Value SdNotify(const Napi::CallbackInfo& info);
+// closeOnExec(fds)
+Napi::Value CloseOnExec(const Napi::CallbackInfo& info);
 // flockTry(fd) -> boolean
 Napi::Value FlockTry(const Napi::CallbackInfo& info);
 // peerCred(fd) -> { pid, uid, gid }
