@@ -1,4 +1,4 @@
-import { formatPrefix, network, type Prefix } from '../net/prefix.ts';
+import { containsPrefix, formatPrefix, network, type Prefix } from '../net/prefix.ts';
 import type { ObservedState } from './state.ts';
 import { type KernelObject, type Owner, objectKey, type Route } from './types.ts';
 
@@ -57,7 +57,7 @@ export function* localPrefixes(
         if (!object || object.type === 'blackhole') continue;
         const words = `${formatPrefix(prefix)} on ${dev}`;
         if (dst.len === prefix.len) taken.set(key, words);
-        else if (object.dev !== dev) {
+        else if (object.dev !== dev && !object.home?.some((home) => containsPrefix(home, prefix))) {
           inside.push({ kind: 'conflict', key, object, with: `${words} inside it`, withheld: false });
         }
       }

@@ -125,7 +125,7 @@ class Differ {
     const there = this.#observed.link(wanted.name);
     const verdict = there && compareLink(there, wanted, this.#observed);
     if (verdict === 'same') return undefined;
-    if (!this.#observed.link(wanted.vxlan.underlay)) {
+    if (wanted.vxlan && !this.#observed.link(wanted.vxlan.underlay)) {
       return { kind: 'blocked', key, object: wanted, dev: wanted.vxlan.underlay };
     }
     if (!there || verdict === 'rebuild') this.#fresh.add(wanted.name);

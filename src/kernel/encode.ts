@@ -2,13 +2,13 @@ import type { Request } from '../netlink/message.ts';
 import { createAddress, deleteAddress } from './address.ts';
 import { appendFdb, deleteFdb, putFdb } from './fdb.ts';
 import type { Doomed, Op } from './kernel.ts';
-import { changeLink, createLink, deleteLink } from './link.ts';
+import { changeLink, createVxlan, deleteLink } from './link.ts';
 import type { Names } from './names.ts';
 import { deleteNeigh, putNeigh } from './neigh.ts';
 import { appendRoute, createRoute, deleteRoute } from './route.ts';
 import type { Address, Link, Route } from './types.ts';
 
-/** The messages of one operation (none for sysctls). Throws KernelError ENODEV for a device that is not there. */
+/** The messages of one operation (none for sysctls and for the making of a TUN). Throws KernelError ENODEV for a device that is not there. */
 export function encode(op: Op, names: Names): Request[] {
   return requests(op, names) as Request[];
 }
@@ -32,7 +32,7 @@ function requests(op: Op, names: Names): readonly object[] {
 function created(o: Link | Address | Route, names: Names): readonly object[] {
   switch (o.kind) {
     case 'link':
-      return [createLink(o, names)];
+      return o.vxlan ? [createVxlan(o, names)] : [];
     case 'address':
       return [createAddress(o, names)];
     case 'route':

@@ -4,17 +4,19 @@ import type { Mac } from '../net/mac.ts';
 import type { Message, Request } from '../netlink/message.ts';
 import {
   IFF_LOWER_UP,
+  IFF_TUN,
   IFF_UP,
   type IfInfo,
   type LinkAttributes,
   link,
   RTEXT_FILTER_SKIP_STATS,
+  type TunAttributes,
   type VxlanAttributes,
 } from '../netlink/rtnl.ts';
 import type { Names } from './names.ts';
-import type { ObservedLink, ObservedVxlan } from './observed.ts';
+import type { ObservedLink, ObservedTun, ObservedVxlan } from './observed.ts';
 import type { ObservedState } from './state.ts';
-import type { Link, Owner, Vxlan } from './types.ts';
+import type { Link, Owner, TunLink, Vxlan, VxlanLink } from './types.ts';
 
 /** What a change of a link can reach in place (drivers/net/vxlan: vxlan_changelink; seen with Linux 6.18). */
 export interface LinkChange {
@@ -24,7 +26,18 @@ export interface LinkChange {
   readonly alias: boolean;
   /** `local` within its family, the underlay device, learning. */
   readonly vxlan: boolean;
+  readonly txqlen: boolean;
 }
+
+/** A change of nothing, to be spread. */
+export const NO_CHANGE: LinkChange = {
+  mac: false,
+  mtu: false,
+  up: false,
+  alias: false,
+  vxlan: false,
+  txqlen: false,
+};
 
 /** Ours by name, or by the mark of a daemon that had another configuration. */
 export const ownsLink = (o: ObservedLink, owner: Owner): boolean =>
@@ -32,30 +45,48 @@ export const ownsLink = (o: ObservedLink, owner: Owner): boolean =>
 
 /**
  * What has to be done to `o`: nothing (`same`), a change in place, or `rebuild` for what the kernel will not change:
- * the type, VNI, port, GBP, the family of `local`. A default destination also means rebuild: it would flood.
+ * the type; of a VXLAN device VNI, port, GBP and the family of `local`, and a default destination, which would flood;
+ * of a TUN all its flags.
  */
 export function compareLink(
   o: ObservedLink,
   wanted: Link,
   state: Pick<ObservedState, 'link'>,
 ): 'same' | 'rebuild' | LinkChange {
-  const v = o.vxlan;
-  const w = wanted.vxlan;
-  if (!v || v.vni !== w.vni || v.port !== w.port || v.gbp !== w.gbp || v.remote) return 'rebuild';
-  if (v.local && v.local.family !== w.local.family) return 'rebuild';
+  const own = wanted.tun ? compareTun(o, wanted) : compareVxlan(o, wanted, state);
+  if (!own) return 'rebuild';
   const change: LinkChange = {
-    mac: o.mac !== wanted.mac,
+    ...NO_CHANGE,
+    ...own,
     mtu: o.mtu !== wanted.mtu,
     up: o.up !== wanted.up,
     alias: (o.alias ?? '') !== wanted.alias,
+  };
+  return Object.values(change).includes(true) ? change : 'same';
+}
+
+/** What differs of a VXLAN device; undefined: the kernel would not change it. */
+function compareVxlan(
+  o: ObservedLink,
+  wanted: VxlanLink,
+  state: Pick<ObservedState, 'link'>,
+): Partial<LinkChange> | undefined {
+  const v = o.vxlan;
+  const w = wanted.vxlan;
+  if (!v || v.vni !== w.vni || v.port !== w.port || v.gbp !== w.gbp || v.remote) return undefined;
+  if (v.local && v.local.family !== w.local.family) return undefined;
+  return {
+    mac: o.mac !== wanted.mac,
     vxlan:
       !sameAddr(v.local, w.local) ||
       v.learning !== w.learning ||
       v.underlay === undefined ||
       v.underlay !== state.link(w.underlay)?.ifindex,
   };
-  return Object.values(change).includes(true) ? change : 'same';
 }
+
+const compareTun = ({ tun }: ObservedLink, wanted: TunLink): Partial<LinkChange> | undefined =>
+  tun?.suits ? { txqlen: tun.txqlen !== wanted.tun.txqlen } : undefined;
 
 /** The MAC of a VXLAN device of this name that is there already: peers know it, so it is kept. */
 export function adoptableMac(state: Pick<ObservedState, 'link'>, name: string): Mac | undefined {
@@ -77,7 +108,7 @@ export function readLink({
 }: Message<IfInfo, LinkAttributes>): ObservedLink | undefined {
   if (a.IFLA_IFNAME === undefined) return undefined;
   const type = a.IFLA_LINKINFO?.kind;
-  const vxlan = a.IFLA_LINKINFO?.vxlan;
+  const { vxlan, tun } = a.IFLA_LINKINFO ?? {};
   return {
     kind: 'link',
     ifindex: header.ifi_index,
@@ -89,8 +120,19 @@ export function readLink({
     carrier: (header.ifi_flags & IFF_LOWER_UP) !== 0,
     ...(a.IFLA_IFALIAS === undefined ? {} : { alias: a.IFLA_IFALIAS }),
     ...(vxlan ? { vxlan: readVxlan(vxlan) } : {}),
+    ...(tun ? { tun: readTun(tun, a.IFLA_TXQLEN) } : {}),
   };
 }
+
+const readTun = (a: TunAttributes, txqlen = 0): ObservedTun => ({
+  suits:
+    a.IFLA_TUN_TYPE === IFF_TUN &&
+    a.IFLA_TUN_PI === 0 &&
+    a.IFLA_TUN_VNET_HDR === 1 &&
+    a.IFLA_TUN_PERSIST === 1 &&
+    a.IFLA_TUN_MULTI_QUEUE === 1,
+  txqlen,
+});
 
 function readVxlan(a: VxlanAttributes): ObservedVxlan {
   const local = a.IFLA_VXLAN_LOCAL ?? a.IFLA_VXLAN_LOCAL6;
@@ -114,7 +156,8 @@ const mutable = ({ vni, local, underlay, learning }: Vxlan, names: Names): Vxlan
   IFLA_VXLAN_LEARNING: learning ? 1 : 0,
 });
 
-export function createLink(o: Link, names: Names): Request<IfInfo, LinkAttributes> {
+/** A TUN device cannot be made by a message: see {@link ./netlinkKernel.ts}. */
+export function createVxlan(o: VxlanLink, names: Names): Request<IfInfo, LinkAttributes> {
   const vxlan = { ...mutable(o.vxlan, names), IFLA_VXLAN_PORT: o.vxlan.port, IFLA_VXLAN_GBP: o.vxlan.gbp };
   return link.create(
     {},
@@ -122,9 +165,13 @@ export function createLink(o: Link, names: Names): Request<IfInfo, LinkAttribute
   );
 }
 
-/** What has to follow a successful {@link createLink}: the kernel takes no alias at birth. */
+/** What has to follow the making of a link: the kernel takes no alias at birth, and of a TUN nothing but the name. */
 export const finishLink = (o: Link): Request<IfInfo, LinkAttributes> =>
-  link.change(upDown(o.up), { IFLA_IFNAME: o.name, IFLA_IFALIAS: o.alias });
+  link.change(upDown(o.up), {
+    IFLA_IFNAME: o.name,
+    IFLA_IFALIAS: o.alias,
+    ...(o.tun ? { IFLA_MTU: o.mtu, IFLA_TXQLEN: o.tun.txqlen } : {}),
+  });
 
 /**
  * Only what differs. The VXLAN attributes go by themselves: with IFLA_MTU in the same message the driver refuses them
@@ -137,14 +184,15 @@ export function changeLink(
   names: Names,
 ): Request<IfInfo, LinkAttributes>[] {
   const requests: Request<IfInfo, LinkAttributes>[] = [];
-  if (change.vxlan) {
+  if (change.vxlan && o.vxlan) {
     const info = { kind: 'vxlan', vxlan: mutable(o.vxlan, names) };
     requests.push(link.change({ ifi_index: ifindex }, { IFLA_LINKINFO: info }));
   }
-  if (change.mac || change.mtu || change.alias || change.up) {
+  if (change.mac || change.mtu || change.alias || change.up || change.txqlen) {
     const attributes = {
-      ...(change.mac ? { IFLA_ADDRESS: o.mac } : {}),
+      ...(change.mac && o.mac !== undefined ? { IFLA_ADDRESS: o.mac } : {}),
       ...(change.mtu ? { IFLA_MTU: o.mtu } : {}),
+      ...(change.txqlen && o.tun ? { IFLA_TXQLEN: o.tun.txqlen } : {}),
       ...(change.alias ? { IFLA_IFALIAS: o.alias } : {}),
     };
     requests.push(link.change({ ifi_index: ifindex, ...(change.up ? upDown(o.up) : {}) }, attributes));

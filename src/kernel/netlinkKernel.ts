@@ -35,6 +35,8 @@ export interface NetlinkKernelOptions {
   readonly netnsFd?: number;
   /** Sysctls of that namespace; /proc/sys shows those of the process's own. */
   readonly sysctls?: SysctlFiles;
+  /** Makes a TUN device in that namespace; the addon makes them in the process's own. Throws with `code` and `errno`. */
+  readonly createTun?: (name: string) => void | Promise<void>;
 }
 
 /** enum rtnetlink_groups: LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, IPV4_NETCONF, IPV6_NETCONF. */
@@ -47,12 +49,14 @@ export class NetlinkKernel implements Kernel {
   readonly socket: NetlinkSocket;
   readonly #netnsFd: number;
   readonly #sysctls: SysctlFiles;
+  readonly #createTun: (name: string) => void | Promise<void>;
   readonly #names = new Names();
 
   constructor(socket: NetlinkSocket, options: NetlinkKernelOptions) {
     this.socket = socket;
     this.#netnsFd = options.netnsFd ?? -1;
     this.#sysctls = options.sysctls ?? procSys;
+    this.#createTun = options.createTun ?? ((name) => addon().tunCreate(name));
   }
 
   /** Throws NativeError when there is no socket to be had. */
@@ -163,7 +167,7 @@ export class NetlinkKernel implements Kernel {
 
   /** Two steps, the second only after the first: it would touch whoever else has the name. */
   async #createLink(op: Op, link: Link): Promise<KernelError | undefined> {
-    const [error] = await this.#transact([op]);
+    const [error] = link.tun ? [await this.#createTunLink(op, link.name)] : await this.#transact([op]);
     if (error) return error;
     const [failure] = await this.socket.transact([finishLink(link) as Request]);
     // What is put on the new device next needs its number.
@@ -171,6 +175,20 @@ export class NetlinkKernel implements Kernel {
     const made = message && readLink(message);
     if (made) this.#names.set(made.ifindex, made.name);
     return failure && refused(op, failure);
+  }
+
+  /** By the TUN driver itself: "tun/tap creation via rtnetlink is not supported". */
+  async #createTunLink(op: Op, name: string): Promise<KernelError | undefined> {
+    // The driver would take a TUN that is there for the one to be made.
+    if (await this.socket.get(getLinkByName(name)))
+      return refused(op, { errno: ERRNO.EEXIST!, code: 'EEXIST' });
+    try {
+      await this.#createTun(name);
+      return undefined;
+    } catch (cause) {
+      const { code = 'EIO', message } = cause as NodeJS.ErrnoException;
+      return refused(op, { errno: ERRNO[code] ?? ERRNO.EIO!, code, extack: TUN_ADVICE[code] ?? message });
+    }
   }
 
   watch(onHints: (hints: readonly Hint[], overrun: boolean) => void): Watch {
@@ -234,6 +252,18 @@ export class NetlinkKernel implements Kernel {
     }
   }
 }
+
+const NO_TUN =
+  'there is no /dev/net/tun; load the kernel module tun (modprobe tun), or give the container that device';
+
+/** What to do when /dev/net/tun refuses, by errno. */
+const TUN_ADVICE: Readonly<Record<string, string>> = {
+  ENOENT: NO_TUN,
+  ENODEV: NO_TUN,
+  ENXIO: NO_TUN,
+  EPERM: 'a TUN device needs CAP_NET_ADMIN, and /dev/net/tun to be allowed for the container',
+  EACCES: '/dev/net/tun may not be opened',
+};
 
 /** Operations that are not just messages in a row. */
 const isSpecial = ({ verb, object }: Op): boolean =>

@@ -21,6 +21,14 @@ export interface ObservedVxlan {
   readonly gbp: boolean;
 }
 
+/** A TUN or TAP device's attributes as the kernel tells them. */
+export interface ObservedTun {
+  /** A TUN, with all that ours have (see Tun in types.ts). */
+  readonly suits: boolean;
+  /** IFLA_TXQLEN, packets. */
+  readonly txqlen: number;
+}
+
 /** Any link of the namespace. */
 export interface ObservedLink {
   readonly kind: 'link';
@@ -39,6 +47,8 @@ export interface ObservedLink {
   readonly alias?: string;
   /** Present when `type` is `vxlan` and its attributes could be read. */
   readonly vxlan?: ObservedVxlan;
+  /** Present when `type` is `tun` and its attributes could be read. */
+  readonly tun?: ObservedTun;
 }
 
 /** Any address of the namespace. */

@@ -111,11 +111,11 @@ export class Pass {
     return true;
   }
 
-  /** The device a desired object stands on; a link stands on its underlay. */
+  /** The device a desired object stands on; a VXLAN device stands on its underlay. */
   #deviceOf(key: string): string | undefined {
     const kind = key.slice(0, key.indexOf(' ')) as KindName;
     const object: KernelObject | undefined = this.#objects[kind].get(key);
-    return object?.kind === 'link' ? object.vxlan.underlay : object && deviceOf(object);
+    return object?.kind === 'link' ? object.vxlan?.underlay : object && deviceOf(object);
   }
 
   async #take(item: PlanItem): Promise<void> {

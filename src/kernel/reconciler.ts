@@ -112,7 +112,7 @@ export class Reconciler {
     const { sysctl, route, link } = this.#wish.objects;
     const carriers = new Set<string>();
     for (const { dev } of route.values()) if (dev !== undefined) carriers.add(dev);
-    for (const { vxlan } of link.values()) carriers.add(vxlan.underlay);
+    for (const { vxlan } of link.values()) if (vxlan) carriers.add(vxlan.underlay);
     this.#observer.follow(new Set(Iterator.from(sysctl.values()).map((o) => o.path)), carriers);
     this.#kick();
   }

@@ -22,17 +22,39 @@ export interface Vxlan {
   readonly gbp: boolean;
 }
 
-export interface Link {
+/**
+ * What can be wished of a TUN device. Always wished for, and immutable: TUN and not TAP, no packet information header,
+ * virtio_net headers, many queues, persistent (linux/if_tun.h).
+ */
+export interface Tun {
+  /** Packets that wait in each queue for somebody to read them (IFLA_TXQLEN). */
+  readonly txqlen: number;
+}
+
+interface AnyLink {
   readonly kind: 'link';
   readonly name: string;
-  readonly mac: Mac;
   /** Bytes of inner packet. */
   readonly mtu: number;
   readonly up: boolean;
   /** IFLA_IFALIAS; LINK_ALIAS marks a link as ours. */
   readonly alias: string;
-  readonly vxlan: Vxlan;
 }
+
+export interface VxlanLink extends AnyLink {
+  readonly mac: Mac;
+  readonly vxlan: Vxlan;
+  readonly tun?: undefined;
+}
+
+/** It carries bare IP packets: there is no MAC. */
+export interface TunLink extends AnyLink {
+  readonly tun: Tun;
+  readonly vxlan?: undefined;
+  readonly mac?: undefined;
+}
+
+export type Link = VxlanLink | TunLink;
 
 /** An address on a device (rtm_newaddr). `addr` keeps its host bits. */
 export interface Address {
@@ -72,6 +94,8 @@ export interface Route {
   readonly metric?: number;
   /** RTAX_MTU lowered for this destination. */
   readonly mtu?: number;
+  /** Parts of `dst` in which addresses on other devices of this host are in their place. Nothing of it goes to the kernel. */
+  readonly home?: readonly Prefix[];
 }
 
 /** A value below /proc/sys, in the daemon's network namespace, e.g. `net/ipv6/conf/flannel.1/accept_ra`. */

@@ -20,6 +20,8 @@ export interface FibRoute {
 /** What the routing code asks of the rest of the model. */
 export interface FibHost {
   isUp(ifindex: number): boolean;
+  /** Is there IPv6 on the device? */
+  hasIpv6(ifindex: number): boolean;
   /** Is this one of the host's own addresses (on this device, if one is named)? */
   isLocal(a: Addr, ifindex?: number): boolean;
 }
@@ -50,6 +52,7 @@ export class Fib {
   /** net/ipv4/fib_semantics.c fib_check_nh, net/ipv6/route.c ip6_route_check_nh(_onlink), ip6_validate_gw. */
   #refusal(r: FibRoute): string | undefined {
     if (r.type === 'blackhole' || r.oif === undefined) return undefined;
+    if (r.dst.addr.family === 6 && !this.#host.hasIpv6(r.oif)) return 'ENODEV';
     // A gateway that is not on the link by decree is looked for first, the state of its device comes last.
     const early = r.via && r.onlink ? this.#down(r.oif) : undefined;
     return early ?? (r.via && this.#gatewayRefusal(r.via, r.oif, r.onlink)) ?? this.#down(r.oif);

@@ -2,6 +2,7 @@ import { KernelError } from '../../src/errors.ts';
 import { describe } from '../../src/kernel/desired.ts';
 import { isUnicast } from '../../src/kernel/fdb.ts';
 import type { Doomed, Hint, Kernel, Op, Watch, WayTo } from '../../src/kernel/kernel.ts';
+import type { LinkChange } from '../../src/kernel/link.ts';
 import type {
   ObservedAddress,
   ObservedFdb,
@@ -10,7 +11,7 @@ import type {
   ObservedRoute,
   RouteQuery,
 } from '../../src/kernel/observed.ts';
-import type { Address, Fdb, Link, Neigh, Route, Sysctl } from '../../src/kernel/types.ts';
+import type { Address, Fdb, Link, Neigh, Route, Sysctl, TunLink, VxlanLink } from '../../src/kernel/types.ts';
 import { type Addr, sameAddr } from '../../src/net/addr.ts';
 import type { Mac } from '../../src/net/mac.ts';
 import { containsAddr, network, type Prefix, samePrefix } from '../../src/net/prefix.ts';
@@ -21,6 +22,10 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** Bytes that VXLAN adds to an inner frame, by the family of the outer packet (drivers/net/vxlan vxlan_headroom). */
 const HEADROOM = { 4: 50, 6: 70 } as const;
+/** drivers/net/tun.c: min_mtu, max_mtu. */
+const isTunMtu = (mtu: number): boolean => mtu >= 68 && mtu <= 65_535;
+/** RFC 8200. */
+const IPV6_MTU = 1280;
 const PROTOCOL_KERNEL = 2;
 const SCOPE_LINK = 253;
 
@@ -43,6 +48,7 @@ export class FakeKernel implements Kernel {
   #fdb: { readonly ifindex: number; readonly mac: Mac; readonly dst: Addr }[] = [];
   readonly #fib = new Fib({
     isUp: (ifindex) => this.#links.get(ifindex)?.up ?? false,
+    hasIpv6: (ifindex) => this.#hasIpv6(ifindex),
     isLocal: (a, ifindex) =>
       this.#addresses.some(
         (o) => sameAddr(o.addr.addr, a) && (ifindex === undefined || o.ifindex === ifindex),
@@ -187,6 +193,27 @@ export class FakeKernel implements Kernel {
   }
 
   #createLink(o: Link): string | undefined {
+    return o.tun ? this.#createTun(o) : this.#createVxlan(o);
+  }
+
+  /** Nobody reads from it: it has no carrier. */
+  #createTun({ name, mtu, up, alias, tun }: TunLink): string | undefined {
+    if (this.#index(name) !== undefined) return 'EEXIST';
+    const ifindex = this.#nextIndex++;
+    const bare = { kind: 'link', ifindex, name, type: 'tun', carrier: false } as const;
+    // What it shall be is told it once it is there.
+    const isPossible = isTunMtu(mtu);
+    this.#links.set(
+      ifindex,
+      isPossible
+        ? { ...bare, mtu, up, alias, tun: { suits: true, txqlen: tun.txqlen } }
+        : { ...bare, mtu: 1500, up: false, tun: { suits: true, txqlen: 500 } },
+    );
+    this.#hint({ kind: 'link', ifindex });
+    return isPossible ? undefined : 'EINVAL';
+  }
+
+  #createVxlan(o: VxlanLink): string | undefined {
     const underlay = this.#index(o.vxlan.underlay);
     if (underlay === undefined) return 'ENODEV';
     if (this.#index(o.name) !== undefined) return 'EEXIST';
@@ -212,14 +239,10 @@ export class FakeKernel implements Kernel {
     return undefined;
   }
 
-  #changeLink(
-    o: Link,
-    ifindex: number,
-    change: { mac: boolean; mtu: boolean; up: boolean; alias: boolean; vxlan: boolean },
-  ) {
+  #changeLink(o: Link, ifindex: number, change: LinkChange) {
     const link = this.#links.get(ifindex);
     if (!link) return 'ENODEV';
-    if (change.vxlan && link.vxlan) {
+    if (change.vxlan && link.vxlan && o.vxlan) {
       const underlay = this.#index(o.vxlan.underlay);
       if (underlay === undefined) return 'ENODEV';
       const { vni, local, learning } = o.vxlan;
@@ -228,7 +251,7 @@ export class FakeKernel implements Kernel {
       link.vxlan = { ...link.vxlan, local, learning, underlay };
       link.mtu = Math.min(link.mtu, this.#links.get(underlay)!.mtu - HEADROOM[local.family]);
     }
-    if (change.mac) {
+    if (change.mac && o.mac !== undefined) {
       link.mac = o.mac;
       this.#neighs = this.#neighs.filter((n) => n.ifindex !== ifindex);
     }
@@ -236,8 +259,11 @@ export class FakeKernel implements Kernel {
     if (change.mtu) {
       const lower = link.vxlan?.underlay === undefined ? undefined : this.#links.get(link.vxlan.underlay);
       if (lower && o.mtu > lower.mtu - HEADROOM[link.vxlan!.local?.family ?? 4]) return 'EINVAL';
+      if (link.tun && !isTunMtu(o.mtu)) return 'EINVAL';
       link.mtu = o.mtu;
+      if (o.mtu < IPV6_MTU) this.#endIpv6(ifindex);
     }
+    if (change.txqlen && o.tun && link.tun) link.tun = { ...link.tun, txqlen: o.tun.txqlen };
     if (change.alias) link.alias = o.alias;
     if (change.up && link.up !== o.up) this.#setUp(link, o.up);
     return undefined;
@@ -246,7 +272,7 @@ export class FakeKernel implements Kernel {
   #setUp(link: Mutable<ObservedLink>, up: boolean): void {
     const { ifindex } = link;
     link.up = up;
-    link.carrier = up;
+    link.carrier = up && !link.tun;
     if (up) {
       for (const { addr } of this.#addresses.filter((o) => o.ifindex === ifindex))
         this.#connect(ifindex, addr);
@@ -255,6 +281,17 @@ export class FakeKernel implements Kernel {
     this.#neighs = this.#neighs.filter((n) => n.ifindex !== ifindex);
     this.#addresses = this.#addresses.filter((o) => o.ifindex !== ifindex || o.addr.addr.family === 4);
     this.#fib.drop((r) => r.oif === ifindex);
+  }
+
+  #hasIpv6(ifindex: number): boolean {
+    return this.#links.get(ifindex)!.mtu >= IPV6_MTU;
+  }
+
+  /** An MTU below IPv6's least takes IPv6 away from a device. */
+  #endIpv6(ifindex: number): void {
+    this.#addresses = this.#addresses.filter((o) => o.ifindex !== ifindex || o.addr.addr.family === 4);
+    this.#neighs = this.#neighs.filter((n) => n.ifindex !== ifindex || n.addr.family === 4);
+    this.#fib.drop((r) => r.oif === ifindex && r.dst.addr.family === 6);
   }
 
   /** The route to an address's own prefix: IPv6 makes one for a host address too, IPv4 does not. */
@@ -279,6 +316,7 @@ export class FakeKernel implements Kernel {
     const ifindex = this.#index(dev);
     if (ifindex === undefined) return 'ENODEV';
     const { family } = addr.addr;
+    if (family === 6 && !this.#hasIpv6(ifindex)) return 'EINVAL';
     const taken = this.#addresses.some(
       (o) =>
         o.ifindex === ifindex &&

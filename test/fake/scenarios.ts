@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { LINK_ALIAS, ROUTE_PROTOCOL } from '../../src/contract.ts';
 import { cleanup } from '../../src/kernel/cleanup.ts';
 import type { Kernel } from '../../src/kernel/kernel.ts';
+import type { LinkChange } from '../../src/kernel/link.ts';
 import { Observer } from '../../src/kernel/observer.ts';
 import { Reconciler, type ReconcilerOptions } from '../../src/kernel/reconciler.ts';
 import type { PassReport } from '../../src/kernel/status.ts';
@@ -10,7 +11,7 @@ import { addr } from '../../src/net/addr.ts';
 import { mac } from '../../src/net/mac.ts';
 import { prefix } from '../../src/net/prefix.ts';
 import { type Change, carryOut, portrait } from './sequence.ts';
-import { LOCAL, overlay, owner, peer, through, tunnel } from './wishes.ts';
+import { LOCAL, overlay, owner, peer, through, tunDevice, tunnel, tunOverlay } from './wishes.ts';
 
 /** A host with an uplink `u0` (192.0.2.1/24, fd99::1/64) and a bridge `cni0`. */
 export interface World extends AsyncDisposable {
@@ -84,124 +85,165 @@ export class AtWork implements AsyncDisposable {
   }
 }
 
-const change = (link: Link, what: 'mac' | 'mtu' | 'up' | 'vxlan'): Change => ({ do: 'change', link, what });
+const change = (link: Link, what: keyof LinkChange): Change => ({ do: 'change', link, what });
 const route = (n: number): Route => [...through(4, n)].find((o) => o.kind === 'route')!;
 
 /** What somebody may do to us, and the kinds of the objects that are to be put right after it. */
-const DRIFT: readonly (readonly [what: string, changes: readonly Change[], repaired: readonly KindName[]])[] =
+type Drift = readonly [what: string, changes: readonly Change[], repaired: readonly KindName[]];
+
+const DRIFT: readonly Drift[] = [
   [
+    'the device is deleted',
+    [{ do: 'deleteLink', dev: 'flannel.1' }],
     [
-      'the device is deleted',
-      [{ do: 'deleteLink', dev: 'flannel.1' }],
-      [
-        ...(['link', 'sysctl', 'address'] as const),
-        ...(['neigh', 'fdb', 'route'] as const).flatMap((kind) => [kind, kind, kind]),
-      ],
+      ...(['link', 'sysctl', 'address'] as const),
+      ...(['neigh', 'fdb', 'route'] as const).flatMap((kind) => [kind, kind, kind]),
     ],
-    ['a route is deleted', [{ do: 'op', op: { verb: 'delete', object: route(2) } }], ['route']],
+  ],
+  ['a route is deleted', [{ do: 'op', op: { verb: 'delete', object: route(2) } }], ['route']],
+  [
+    'all routes are deleted',
+    [2, 3, 4].map((n) => ({ do: 'op', op: { verb: 'delete', object: route(n) } })),
+    ['route', 'route', 'route'],
+  ],
+  [
+    'a route is exchanged',
     [
-      'all routes are deleted',
-      [2, 3, 4].map((n) => ({ do: 'op', op: { verb: 'delete', object: route(n) } })),
-      ['route', 'route', 'route'],
+      { do: 'op', op: { verb: 'delete', object: route(3) } },
+      {
+        do: 'op',
+        op: { verb: 'create', object: { ...route(3), via: addr('192.0.2.9'), dev: 'u0', onlink: false } },
+      },
     ],
+    ['route'],
+  ],
+  [
+    'a neighbour is deleted',
     [
-      'a route is exchanged',
-      [
-        { do: 'op', op: { verb: 'delete', object: route(3) } },
-        {
-          do: 'op',
-          op: { verb: 'create', object: { ...route(3), via: addr('192.0.2.9'), dev: 'u0', onlink: false } },
-        },
-      ],
-      ['route'],
+      {
+        do: 'deleteOn',
+        object: { kind: 'neigh', dev: 'flannel.1', addr: peer(4, 2).end, mac: peer(4, 2).mac },
+      },
     ],
+    ['neigh'],
+  ],
+  [
+    'a neighbour gets another MAC',
     [
-      'a neighbour is deleted',
-      [
-        {
-          do: 'deleteOn',
-          object: { kind: 'neigh', dev: 'flannel.1', addr: peer(4, 2).end, mac: peer(4, 2).mac },
-        },
-      ],
-      ['neigh'],
-    ],
-    [
-      'a neighbour gets another MAC',
-      [
-        {
-          do: 'op',
-          op: {
-            verb: 'put',
-            object: { kind: 'neigh', dev: 'flannel.1', addr: peer(4, 2).end, mac: mac('02:00:00:00:00:77') },
-          },
-        },
-      ],
-      ['neigh'],
-    ],
-    [
-      'an FDB entry is deleted',
-      [
-        {
-          do: 'deleteOn',
-          object: { kind: 'fdb', dev: 'flannel.1', mac: peer(4, 3).mac, dst: peer(4, 3).endpoint },
-        },
-      ],
-      ['fdb'],
-    ],
-    [
-      'an FDB entry is moved',
-      [
-        {
-          do: 'op',
-          op: {
-            verb: 'put',
-            object: { kind: 'fdb', dev: 'flannel.1', mac: peer(4, 3).mac, dst: addr('192.0.2.99') },
-          },
-        },
-      ],
-      ['fdb'],
-    ],
-    [
-      // The last IPv4 address of a device takes its routes and neighbours along.
-      'the address is deleted',
-      [{ do: 'deleteOn', object: { kind: 'address', dev: 'flannel.1', addr: prefix('10.42.1.0/32') } }],
-      ['address', 'neigh', 'neigh', 'neigh', 'route', 'route', 'route'],
-    ],
-    [
-      'the MAC is changed',
-      [change({ ...tunnel(4), mac: mac('02:00:00:00:00:66') }, 'mac')],
-      ['link', 'neigh', 'neigh', 'neigh'],
-    ],
-    ['the MTU is changed', [change({ ...tunnel(4), mtu: 1300 }, 'mtu')], ['link']],
-    [
-      'the device is taken down',
-      [change({ ...tunnel(4), up: false }, 'up')],
-      ['link', 'neigh', 'neigh', 'neigh', 'route', 'route', 'route'],
-    ],
-    [
-      'the device is taken down and up again',
-      [change({ ...tunnel(4), up: false }, 'up'), change({ ...tunnel(4), up: true }, 'up')],
-      ['neigh', 'neigh', 'neigh', 'route', 'route', 'route'],
-    ],
-    ['`local` is changed', [change(tunnel(4, { low: false }), 'vxlan')], ['link']],
-    [
-      'learning is switched on',
-      [change({ ...tunnel(4), vxlan: { ...tunnel(4).vxlan, learning: true } }, 'vxlan')],
-      ['link'],
-    ],
-    [
-      // Taken away without being a repair: nothing that we had put was changed.
-      'a flood entry with two destinations appears',
-      ['192.0.2.21', '192.0.2.22'].map((dst) => ({
+      {
         do: 'op',
         op: {
-          verb: 'append',
-          object: { kind: 'fdb', dev: 'flannel.1', mac: mac('00:00:00:00:00:00'), dst: addr(dst) },
+          verb: 'put',
+          object: { kind: 'neigh', dev: 'flannel.1', addr: peer(4, 2).end, mac: mac('02:00:00:00:00:77') },
         },
-      })),
-      [],
+      },
     ],
-  ];
+    ['neigh'],
+  ],
+  [
+    'an FDB entry is deleted',
+    [
+      {
+        do: 'deleteOn',
+        object: { kind: 'fdb', dev: 'flannel.1', mac: peer(4, 3).mac, dst: peer(4, 3).endpoint },
+      },
+    ],
+    ['fdb'],
+  ],
+  [
+    'an FDB entry is moved',
+    [
+      {
+        do: 'op',
+        op: {
+          verb: 'put',
+          object: { kind: 'fdb', dev: 'flannel.1', mac: peer(4, 3).mac, dst: addr('192.0.2.99') },
+        },
+      },
+    ],
+    ['fdb'],
+  ],
+  [
+    // The last IPv4 address of a device takes its routes and neighbours along.
+    'the address is deleted',
+    [{ do: 'deleteOn', object: { kind: 'address', dev: 'flannel.1', addr: prefix('10.42.1.0/32') } }],
+    ['address', 'neigh', 'neigh', 'neigh', 'route', 'route', 'route'],
+  ],
+  [
+    'the MAC is changed',
+    [change({ ...tunnel(4), mac: mac('02:00:00:00:00:66') }, 'mac')],
+    ['link', 'neigh', 'neigh', 'neigh'],
+  ],
+  ['the MTU is changed', [change({ ...tunnel(4), mtu: 1300 }, 'mtu')], ['link']],
+  [
+    'the device is taken down',
+    [change({ ...tunnel(4), up: false }, 'up')],
+    ['link', 'neigh', 'neigh', 'neigh', 'route', 'route', 'route'],
+  ],
+  [
+    'the device is taken down and up again',
+    [change({ ...tunnel(4), up: false }, 'up'), change({ ...tunnel(4), up: true }, 'up')],
+    ['neigh', 'neigh', 'neigh', 'route', 'route', 'route'],
+  ],
+  ['`local` is changed', [change(tunnel(4, { low: false }), 'vxlan')], ['link']],
+  [
+    'learning is switched on',
+    [change({ ...tunnel(4), vxlan: { ...tunnel(4).vxlan, learning: true } }, 'vxlan')],
+    ['link'],
+  ],
+  [
+    // Taken away without being a repair: nothing that we had put was changed.
+    'a flood entry with two destinations appears',
+    ['192.0.2.21', '192.0.2.22'].map((dst) => ({
+      do: 'op',
+      op: {
+        verb: 'append',
+        object: { kind: 'fdb', dev: 'flannel.1', mac: mac('00:00:00:00:00:00'), dst: addr(dst) },
+      },
+    })),
+    [],
+  ],
+];
+
+const TUN_DRIFT: readonly Drift[] = [
+  [
+    'the device is deleted',
+    [{ do: 'deleteLink', dev: 'flannel0' }],
+    ['link', 'sysctl', 'sysctl', 'address', 'address', 'route', 'route'],
+  ],
+  ['the MTU is changed', [change(tunDevice({ mtu: 1300 }), 'mtu')], ['link']],
+  ['the queue is shortened', [change(tunDevice({ txqlen: 500 }), 'txqlen')], ['link']],
+  ['it is given another alias', [change(tunDevice({ alias: 'other' }), 'alias')], ['link']],
+  [
+    // Its IPv4 address stays.
+    'the device is taken down',
+    [change(tunDevice({ up: false }), 'up')],
+    ['link', 'address', 'route', 'route'],
+  ],
+  [
+    'the device is taken down and up again',
+    [change(tunDevice({ up: false }), 'up'), change(tunDevice(), 'up')],
+    ['address', 'route', 'route'],
+  ],
+  [
+    'the IPv4 address is deleted',
+    [{ do: 'deleteOn', object: { kind: 'address', dev: 'flannel0', addr: prefix('10.42.1.0/32') } }],
+    ['address', 'route'],
+  ],
+  [
+    // Routes do not hang on IPv6 addresses.
+    'the IPv6 address is deleted',
+    [{ do: 'deleteOn', object: { kind: 'address', dev: 'flannel0', addr: prefix('fd00:42:1::/128') } }],
+    ['address'],
+  ],
+  [
+    'the routes are deleted',
+    tunOverlay().flatMap((o): Change[] =>
+      o.kind === 'route' ? [{ do: 'op', op: { verb: 'delete', object: o } }] : [],
+    ),
+    ['route', 'route'],
+  ],
+];
 
 const FOREIGN: readonly Change[] = [
   { do: 'op', op: { verb: 'create', object: { ...route(200), protocol: 4 } as Route } },
@@ -256,11 +298,11 @@ export function scenarios(create: () => Promise<World>): void {
     expect(byKind([])).toEqual(Object.fromEntries(Object.entries(status.repairs).filter(([, n]) => n > 0)));
   });
 
-  test.for(DRIFT)('puts it right when %s', async ([, changes, repaired]) => {
+  const expectRepair = async (wish: Iterable<KernelObject>, [, changes, repaired]: Drift): Promise<void> => {
     await using world = await create();
     for (const what of FOREIGN) await carryOut(world.others, what);
     await using work = await AtWork.on(world.kernel);
-    await work.want(overlay(3));
+    await work.want(wish);
     await work.calm();
     const before = await portrait(world.others);
     for (const what of changes) expect(await carryOut(world.others, what)).toBe('ok');
@@ -276,6 +318,26 @@ export function scenarios(create: () => Promise<World>): void {
     const counted = Object.entries(work.reconciler.status().repairs).filter(([, n]) => n > 0);
     expect(Object.fromEntries(counted)).toEqual(wanted);
     expect(work.errors).toEqual([]);
+  };
+  test.for(DRIFT)('puts it right when %s', (drift) => expectRepair(overlay(3), drift));
+  test.for(TUN_DRIFT)('puts a TUN right when %s', (drift) => expectRepair(tunOverlay(), drift));
+
+  test('a bridge with our own subnet inside the network is no conflict, any other is told', async () => {
+    await using world = await create();
+    const bridge = (text: string): Change => ({
+      do: 'op',
+      op: { verb: 'create', object: { kind: 'address', dev: 'cni0', addr: prefix(text) } },
+    });
+    await carryOut(world.others, bridge('10.42.1.1/24'));
+    await using work = await AtWork.on(world.kernel);
+    await work.want(tunOverlay());
+    expect(work.reconciler.status().conflicts).toEqual([]);
+    await carryOut(world.others, bridge('10.42.7.1/24'));
+    await until('it is told', () => work.reconciler.status().conflicts.length > 0);
+    expect(work.reconciler.status().conflicts).toEqual([
+      { object: expect.stringContaining('route 10.42.0.0/16'), with: '10.42.7.1/24 on cni0 inside it' },
+    ]);
+    expect(work.reconciler.status().objects.route).toEqual({ desired: 2, inSync: 2, failing: 0 });
   });
 
   test('finds nothing to do after a restart, and is silent when nothing happens', async () => {
@@ -475,6 +537,7 @@ export function scenarios(create: () => Promise<World>): void {
       await using work = await AtWork.on(world.kernel);
       await work.want([
         ...overlay(3, [4, 6]),
+        tunDevice(),
         {
           kind: 'route',
           type: 'blackhole',
@@ -486,7 +549,7 @@ export function scenarios(create: () => Promise<World>): void {
     }
     expect(await portrait(world.others)).not.toEqual(before);
     const report = await cleanup(world.kernel, { devices: new Set() });
-    expect(report).toMatchObject({ removed: { link: 2, route: 1 }, failed: [] });
+    expect(report).toMatchObject({ removed: { link: 3, route: 1 }, failed: [] });
     expect(await portrait(world.others)).toEqual(before);
     expect(await cleanup(world.kernel, { devices: new Set() })).toMatchObject({
       removed: { link: 0, route: 0 },

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe } from '../../src/kernel/desired.ts';
 import type { Kernel, Op } from '../../src/kernel/kernel.ts';
+import { type LinkChange, NO_CHANGE } from '../../src/kernel/link.ts';
 import type { ObservedLink } from '../../src/kernel/observed.ts';
 import { keepRoute, ROUTE_PROTOCOLS } from '../../src/kernel/route.ts';
 import {
@@ -10,6 +11,8 @@ import {
   type Neigh,
   objectKey,
   type Route,
+  type TunLink,
+  type VxlanLink,
 } from '../../src/kernel/types.ts';
 import { addr, formatAddr } from '../../src/net/addr.ts';
 import { type Mac, mac } from '../../src/net/mac.ts';
@@ -18,17 +21,22 @@ import { scopeOf } from '../../src/net/scope.ts';
 
 /**
  * Random changes of a small world, in which everything collides with everything, by names instead of ifindexes: the
- * same ones for every kernel. Ours are `flannel.1` and `flannel-v6.1`; `u0` and `cni0` are others'.
+ * same ones for every kernel. Ours are `flannel.1`, `flannel-v6.1` and the TUN device `flannel0`; `u0` and `cni0` are
+ * others'.
  */
 export type Change =
   | { readonly do: 'op'; readonly op: Op }
-  | { readonly do: 'change'; readonly link: Link; readonly what: 'mac' | 'mtu' | 'up' | 'alias' | 'vxlan' }
+  | { readonly do: 'change'; readonly link: Link; readonly what: keyof LinkChange }
   | { readonly do: 'deleteLink'; readonly dev: string }
   | { readonly do: 'deleteOn'; readonly object: Address | Neigh | Fdb };
 
-export const OURS = ['flannel.1', 'flannel-v6.1'] as const;
+const TUNNELS = ['flannel.1', 'flannel-v6.1'] as const;
+const TUN = 'flannel0';
+export const OURS = [...TUNNELS, TUN] as const;
 export const OTHERS = ['u0', 'cni0'] as const;
 const DEVICES = [...OURS, ...OTHERS];
+/** Devices on which neighbours mean something. */
+const SEGMENTS = [...TUNNELS, ...OTHERS];
 
 const MACS = ['02:00:00:00:00:01', '02:00:00:00:00:02'].map(mac);
 const FDB_MACS = [...MACS, mac('01:00:5e:00:00:01'), mac('00:00:00:00:00:00')];
@@ -53,9 +61,9 @@ const pick = <T>(values: readonly T[]): fc.Arbitrary<T> => fc.constantFrom(...va
 const maybe = <T>(value: T): fc.Arbitrary<T | undefined> => fc.constantFrom(undefined, undefined, value);
 const family = fc.constantFrom<4 | 6>(4, 6);
 
-const link: fc.Arbitrary<Link> = fc
+const vxlanLink: fc.Arbitrary<VxlanLink> = fc
   .record({
-    name: pick(OURS),
+    name: pick(TUNNELS),
     mac: pick(MACS),
     mtu: pick([1400, 1430, 1450]),
     up: fc.boolean(),
@@ -72,6 +80,16 @@ const link: fc.Arbitrary<Link> = fc
     return { kind: 'link', name, ...rest, vxlan: { vni, port: 8472, local, underlay, learning, gbp: false } };
   });
 
+const tunLink: fc.Arbitrary<TunLink> = fc.record({
+  kind: fc.constant('link' as const),
+  name: fc.constant(TUN),
+  // With less than 1,280 bytes there is no IPv6 on a device.
+  mtu: pick([1400, 1472, 1279, 68, 67, 65_535, 65_536]),
+  up: fc.boolean(),
+  alias: pick(['loden', 'other']),
+  tun: fc.record({ txqlen: pick([500, 8192]) }),
+});
+
 const address: fc.Arbitrary<Address> = fc.record({
   kind: fc.constant('address' as const),
   dev: pick(DEVICES),
@@ -81,7 +99,7 @@ const address: fc.Arbitrary<Address> = fc.record({
 const neigh: fc.Arbitrary<Neigh> = family.chain((f) =>
   fc.record({
     kind: fc.constant('neigh' as const),
-    dev: pick(DEVICES),
+    dev: pick(SEGMENTS),
     addr: pick(ENDS[f]),
     mac: pick(MACS),
   }),
@@ -89,7 +107,7 @@ const neigh: fc.Arbitrary<Neigh> = family.chain((f) =>
 
 const fdb: fc.Arbitrary<Fdb> = fc.record({
   kind: fc.constant('fdb' as const),
-  dev: pick(OURS),
+  dev: pick(TUNNELS),
   mac: pick(FDB_MACS),
   dst: pick(['192.0.2.21', '192.0.2.22', 'fd99::21', 'fd99::22'].map(addr)),
 });
@@ -116,20 +134,18 @@ export const route: fc.Arbitrary<Route> = family.chain((f) =>
 
 const op = (arbitrary: fc.Arbitrary<Op>): fc.Arbitrary<Change> => arbitrary.map((o) => ({ do: 'op', op: o }));
 
+const changeOf = (of: fc.Arbitrary<Link>, whats: readonly (keyof LinkChange)[]): fc.Arbitrary<Change> =>
+  fc.record({ do: fc.constant('change' as const), link: of, what: pick(whats) });
+
 export const change: fc.Arbitrary<Change> = fc.oneof(
-  { weight: 3, arbitrary: op(link.map((object) => ({ verb: 'create', object }))) },
-  {
-    weight: 4,
-    arbitrary: fc.tuple(link, pick(['mac', 'mtu', 'up', 'alias', 'vxlan'] as const)).map(([of, what]) => ({
-      do: 'change' as const,
-      link: of,
-      what,
-    })),
-  },
+  { weight: 3, arbitrary: op(vxlanLink.map((object) => ({ verb: 'create', object }))) },
+  { weight: 1, arbitrary: op(tunLink.map((object) => ({ verb: 'create', object }))) },
+  { weight: 4, arbitrary: changeOf(vxlanLink, ['mac', 'mtu', 'up', 'alias', 'vxlan']) },
+  { weight: 3, arbitrary: changeOf(tunLink, ['mtu', 'up', 'alias', 'txqlen']) },
   // An underlay or a bridge goes down and comes up again.
   {
     weight: 1,
-    arbitrary: fc.tuple(link, pick(OTHERS)).map(([of, name]) => ({
+    arbitrary: fc.tuple(vxlanLink, pick(OTHERS)).map(([of, name]) => ({
       do: 'change' as const,
       link: { ...of, name },
       what: 'up' as const,
@@ -179,6 +195,13 @@ export const START: readonly Change[] = [
   own('u0', 'fd99::1/64'),
   tunnel('flannel.1', '192.0.2.1', MACS[0]!),
   tunnel('flannel-v6.1', 'fd99::1', MACS[1]!),
+  {
+    do: 'op',
+    op: {
+      verb: 'create',
+      object: { kind: 'link', name: TUN, mtu: 1472, up: true, alias: 'loden', tun: { txqlen: 8192 } },
+    },
+  },
   own('flannel.1', '10.42.1.0/32'),
   own('flannel-v6.1', 'fd00:42:1::/128'),
 ];
@@ -211,9 +234,8 @@ export async function carryOut(kernel: Kernel, what: Change): Promise<string> {
     const ifindex = links.find((o) => o.name === dev)?.ifindex;
     if (ifindex === undefined) return 'absent';
     if (what.do === 'change') {
-      const none = { mac: false, mtu: false, up: false, alias: false, vxlan: false };
       const observed = { ifindex } as ObservedLink;
-      todo = { verb: 'change', object: what.link, observed, change: { ...none, [what.what]: true } };
+      todo = { verb: 'change', object: what.link, observed, change: { ...NO_CHANGE, [what.what]: true } };
     } else if (what.do === 'deleteLink') {
       todo = { verb: 'delete', object: { kind: 'link', ifindex, name: dev } as ObservedLink };
     } else if (what.object.kind === 'address') {
@@ -231,12 +253,14 @@ export async function portrait(kernel: Kernel): Promise<string[]> {
   const lines: string[] = [];
   const links = (await kernel.links()).filter((o) => DEVICES.some((name) => name === o.name));
   const nameOf = (ifindex: number | undefined) => links.find((o) => o.ifindex === ifindex)?.name;
-  for (const { ifindex, name, mac: own, mtu, up, alias, vxlan } of links) {
+  for (const { ifindex, name, mac: own, mtu, up, carrier, alias, vxlan, tun } of links) {
     const isOurs = OURS.some((o) => o === name);
     const v = vxlan && isOurs ? vxlan : undefined;
     const tunnel = v
       ? ` vni ${v.vni} port ${v.port} local ${v.local && formatAddr(v.local)} dev ${nameOf(v.underlay)} ${v.learning}`
-      : '';
+      : tun
+        ? ` ${tun.suits} txqlen ${tun.txqlen} ${carrier}`
+        : '';
     lines.push(
       `link ${name} ${isOurs ? own : ''} mtu ${mtu} ${up ? 'up' : 'down'} alias ${alias ?? ''}${tunnel}`,
     );

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { LINK_ALIAS, ROUTE_PROTOCOL } from '../../src/contract.ts';
-import type { KernelObject, Link, Owner, Route } from '../../src/kernel/types.ts';
+import type { KernelObject, Owner, Route, TunLink, VxlanLink } from '../../src/kernel/types.ts';
 import { type Addr, addr, addrFromBytes } from '../../src/net/addr.ts';
 import { localMac, type Mac, mac } from '../../src/net/mac.ts';
 import { prefix } from '../../src/net/prefix.ts';
@@ -14,8 +14,8 @@ const DEVICE = { 4: 'flannel.1', 6: 'flannel-v6.1' } as const;
 /** Our device of one family, as a backend would want it. */
 export const tunnel = (
   family: 4 | 6,
-  change: Partial<Link> & { readonly vni?: number; readonly low?: boolean } = {},
-): Link => {
+  change: Partial<VxlanLink> & { readonly vni?: number; readonly low?: boolean } = {},
+): VxlanLink => {
   const { vni = 1, low = true, ...rest } = change;
   return {
     kind: 'link',
@@ -101,6 +101,42 @@ export function* overlay(peers: number, families: readonly (4 | 6)[] = [4]): Gen
   }
 }
 
+/** Our TUN device, as a backend would want it. */
+export const tunDevice = (
+  change: Partial<Omit<TunLink, 'tun'>> & { readonly txqlen?: number } = {},
+): TunLink => {
+  const { txqlen = 8192, ...rest } = change;
+  return {
+    kind: 'link',
+    name: 'flannel0',
+    mtu: 1472,
+    up: true,
+    alias: LINK_ALIAS,
+    tun: { txqlen },
+    ...rest,
+  };
+};
+
+const throughTun = (dst: string): Route => ({
+  kind: 'route',
+  type: 'unicast',
+  dst: prefix(dst),
+  dev: 'flannel0',
+  onlink: false,
+  protocol: ROUTE_PROTOCOL,
+});
+
+/** A whole wish for both families by way of the TUN device. */
+export const tunOverlay = (): readonly KernelObject[] => [
+  tunDevice(),
+  { kind: 'sysctl', path: 'net/ipv6/conf/flannel0/accept_ra', value: '0', dev: 'flannel0' },
+  { kind: 'sysctl', path: 'net/ipv4/conf/flannel0/accept_local', value: '1', dev: 'flannel0' },
+  { kind: 'address', dev: 'flannel0', addr: prefix('10.42.1.0/32') },
+  { kind: 'address', dev: 'flannel0', addr: prefix('fd00:42:1::/128') },
+  { ...throughTun('10.42.0.0/16'), home: [prefix('10.42.1.0/24')] },
+  { ...throughTun('fd00:42::/32'), home: [prefix('fd00:42:1::/48')] },
+];
+
 type Way = 'tunnel' | 'direct' | 'blackhole' | 'none';
 
 /** Any wish that a kernel with `u0` up and addressed can fulfil; it collides with what {@link change} leaves behind. */
@@ -120,6 +156,9 @@ export const wish: fc.Arbitrary<readonly KernelObject[]> = fc
         low: fc.boolean(),
       }),
     }),
+    tun: fc.option(
+      fc.record({ mtu: fc.constantFrom(1400, 1472), txqlen: fc.constantFrom(500, 8192), dst: fc.nat(1) }),
+    ),
     own: fc.constantFrom(['10.42.1.0/32', 'fd00:42:1::/128'], ['10.42.200.0/32', 'fd00:42:9::1/128']),
     peers: fc.array(
       fc.record({
@@ -132,8 +171,17 @@ export const wish: fc.Arbitrary<readonly KernelObject[]> = fc
       { maxLength: 8 },
     ),
   })
-  .map(({ links, own, peers }) => {
+  .map(({ links, tun, own, peers }) => {
     const objects: KernelObject[] = [];
+    if (tun) {
+      const { dst, ...device } = tun;
+      objects.push(
+        tunDevice(device),
+        { kind: 'address', dev: 'flannel0', addr: prefix('10.43.1.0/32') },
+        { kind: 'address', dev: 'flannel0', addr: prefix('fd00:43:1::/128') },
+        throughTun(['10.43.0.0/16', 'fd00:43::/32'][dst]!),
+      );
+    }
     for (const [family, text] of [
       [4, own[0]!],
       [6, own[1]!],

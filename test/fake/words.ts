@@ -7,6 +7,10 @@ import { formatPrefix } from '../../src/net/prefix.ts';
 export function words(o: KernelObject): string {
   switch (o.kind) {
     case 'link': {
+      if (o.tun) {
+        const alias = o.alias === LINK_ALIAS ? '' : ` alias ${o.alias}`;
+        return `ip tuntap add ${o.name} mode tun multi_queue vnet_hdr; ip link set ${o.name} mtu ${o.mtu} txqueuelen ${o.tun.txqlen} ${o.up ? 'up' : 'down'}${alias}`;
+      }
       const { vni, port, local, underlay, learning, gbp } = o.vxlan;
       const switches = [learning ? 'learning' : 'nolearning', ...(gbp ? ['gbp'] : [])].join(' ');
       const alias = o.alias === LINK_ALIAS ? '' : ` alias ${o.alias}`;

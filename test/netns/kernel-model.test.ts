@@ -1,9 +1,8 @@
-import { closeSync, openSync } from 'node:fs';
 import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
-import { NetlinkKernel } from '../../src/kernel/netlinkKernel.ts';
 import { FakeKernel } from '../fake/kernel.ts';
 import { type Change, carryOut, change, OTHERS, portrait, START, tell } from '../fake/sequence.ts';
+import { kernelIn } from '../support/kernelIn.ts';
 import { Netns } from '../support/netns.ts';
 import { thisProcess } from '../support/owner.ts';
 
@@ -16,8 +15,7 @@ async function worlds() {
       `link set ${name} up`,
     ]),
   );
-  const fd = openSync(netns.path, 'r');
-  const real = NetlinkKernel.open({ netnsFd: fd });
+  const real = kernelIn(netns);
   const fake = new FakeKernel();
   for (const name of OTHERS) fake.addDevice(name);
   return {
@@ -25,7 +23,6 @@ async function worlds() {
     fake,
     async [Symbol.asyncDispose]() {
       real.close();
-      closeSync(fd);
       await netns[Symbol.asyncDispose]();
     },
   };

@@ -5,7 +5,7 @@ import { addr } from '../../src/net/addr.ts';
 import { mac } from '../../src/net/mac.ts';
 import { AtWork, scenarios, until, type World } from '../fake/scenarios.ts';
 import { carryOut, OTHERS, portrait, START } from '../fake/sequence.ts';
-import { overlay, peer, tunnel } from '../fake/wishes.ts';
+import { overlay, peer, tunnel, tunOverlay } from '../fake/wishes.ts';
 import { kernelIn } from '../support/kernelIn.ts';
 import { Netns } from '../support/netns.ts';
 import { thisProcess } from '../support/owner.ts';
@@ -36,6 +36,14 @@ async function host(): Promise<RealWorld> {
       await netns[Symbol.asyncDispose]();
     },
   };
+}
+
+/** Everything, with the sysctls of the TUN device. */
+async function tunPortrait({ others, netns }: RealWorld): Promise<string> {
+  const lines = await portrait(others);
+  const paths = ['net/ipv6/conf/flannel0/accept_ra', 'net/ipv4/conf/flannel0/accept_local'];
+  const values = await netns.run(['sh', '-c', `cd /proc/sys; cat ${paths.join(' ')} || true`]);
+  return `${lines.join('\n')}\n${values}`;
 }
 
 describe('on the real kernel', () => {
@@ -157,6 +165,75 @@ test('drift made by iproute2 is put right', async () => {
     });
   }
   expect(work.errors).toEqual([]);
+});
+
+test('a TUN is what it should be, and drift of it made by iproute2 is put right', async () => {
+  await using world = await host();
+  await using work = await AtWork.on(world.kernel);
+  await work.want(tunOverlay());
+  const [link] = await world.netns.ipJson('link show dev flannel0');
+  expect(link).toMatchObject({
+    ifname: 'flannel0',
+    ifalias: 'loden',
+    mtu: 1472,
+    txqlen: 8192,
+    linkinfo: {
+      info_kind: 'tun',
+      info_data: { type: 'tun', pi: false, vnet_hdr: true, persist: true, multi_queue: true },
+    },
+  });
+  expect(await world.netns.ipJson('route show 10.42.0.0/16')).toMatchObject([
+    { dev: 'flannel0', protocol: '76', scope: 'link' },
+  ]);
+  const before = await tunPortrait(world);
+  expect(before).toContain('0\n1\n');
+  for (const drift of [
+    'link set flannel0 mtu 1300',
+    // Below IPv6's least MTU: the device loses its IPv6 addresses, routes and sysctls.
+    'link set flannel0 mtu 1200',
+    'link set flannel0 txqueuelen 10',
+    'link set flannel0 down',
+    'link del flannel0',
+    'addr flush dev flannel0',
+    'route flush proto 76',
+    '-6 route flush proto 76',
+    'link set flannel0 name renamed0',
+  ]) {
+    const passes = work.reports.length;
+    await world.netns.ip(drift);
+    await until(`${drift}: noticed`, () => work.reports.length > passes);
+    await until(`${drift}: put right`, async () => (await tunPortrait(world)) === before);
+  }
+  expect(work.errors).toEqual([]);
+});
+
+test.each([
+  ['a TUN with one queue', 'tuntap add flannel0 mode tun vnet_hdr'],
+  ['a TUN without offload headers', 'tuntap add flannel0 mode tun multi_queue'],
+  ['a TUN with packet information', 'tuntap add flannel0 mode tun multi_queue vnet_hdr pi'],
+  ['a TAP', 'tuntap add flannel0 mode tap multi_queue vnet_hdr'],
+  ['a bridge', 'link add flannel0 type bridge'],
+])('%s in the place of ours is exchanged', async (_, command) => {
+  await using world = await host();
+  await world.netns.ip(command);
+  await using work = await AtWork.on(world.kernel);
+  await work.want(tunOverlay());
+  const link = (await world.others.links()).find((o) => o.name === 'flannel0');
+  expect(link).toMatchObject({ mtu: 1472, up: true, tun: { suits: true, txqlen: 8192 } });
+});
+
+test('a TUN that is there already, with routes and addresses, is kept', async () => {
+  await using world = await host();
+  {
+    await using work = await AtWork.on(world.kernel);
+    await work.want(tunOverlay());
+  }
+  const [before] = await world.netns.ipJson<{ ifindex: number }[]>('link show dev flannel0');
+  await using work = await AtWork.on(world.kernel);
+  await work.want(tunOverlay());
+  expect(work.reports).toEqual([]);
+  const [after] = await world.netns.ipJson<{ ifindex: number }[]>('link show dev flannel0');
+  expect(after!.ifindex).toBe(before!.ifindex);
 });
 
 test('an underlay that is deleted takes the device along; with the next one it is made again', async () => {

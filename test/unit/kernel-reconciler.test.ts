@@ -5,14 +5,15 @@ import type { ReconcilerStatus } from '../../src/kernel/status.ts';
 import { objectKey } from '../../src/kernel/types.ts';
 import { FakeKernel } from '../fake/kernel.ts';
 import { AtWork, scenarios, until, type World } from '../fake/scenarios.ts';
-import { OTHERS, portrait, START } from '../fake/sequence.ts';
+import { OTHERS, OURS, portrait, START } from '../fake/sequence.ts';
 import { overlay, owner, peer, through } from '../fake/wishes.ts';
 
 function fakeHost(): FakeKernel {
   const kernel = new FakeKernel();
   for (const name of OTHERS) kernel.addDevice(name);
   for (const what of START.slice(0, 2)) if (what.do === 'op') kernel.applyOne(what.op);
-  for (const dev of ['flannel.1', 'flannel-v6.1']) kernel.sysctls.set(`net/ipv6/conf/${dev}/accept_ra`, '1');
+  for (const dev of OURS) kernel.sysctls.set(`net/ipv6/conf/${dev}/accept_ra`, '1');
+  kernel.sysctls.set('net/ipv4/conf/flannel0/accept_local', '0');
   kernel.log.length = 0;
   return kernel;
 }

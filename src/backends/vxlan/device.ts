@@ -1,6 +1,6 @@
 import { LINK_ALIAS } from '../../contract.ts';
 import type { Problem } from '../../errors.ts';
-import type { Link } from '../../kernel/types.ts';
+import type { VxlanLink } from '../../kernel/types.ts';
 import type { Family } from '../../net/addr.ts';
 import type { HostFacts } from '../backend.ts';
 import type { VxlanConfig } from './config.ts';
@@ -23,7 +23,7 @@ export const deviceMtu = (config: VxlanConfig, family: Family, host: HostFacts):
   Math.min(config.outerMtu ?? host.uplink.mtu, host.uplink.mtu) - OVERHEAD[family];
 
 /** The device as it should be; undefined when the uplink has no address of the family. */
-export function deviceLink(config: VxlanConfig, family: Family, host: HostFacts): Link | undefined {
+export function deviceLink(config: VxlanConfig, family: Family, host: HostFacts): VxlanLink | undefined {
   const local = host.localAddrs.get(family);
   if (!local) return undefined;
   const name = deviceName(config, family);

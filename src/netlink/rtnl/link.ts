@@ -15,6 +15,9 @@ export const IFF_RUNNING = 0x40;
 export const IFF_NOARP = 0x80;
 export const IFF_LOWER_UP = 0x10000;
 
+/** IFLA_TUN_TYPE, linux/if_tun.h: bare IP packets; a TAP, with Ethernet frames, is 2. */
+export const IFF_TUN = 1;
+
 /** IFLA_EXT_MASK: leave the counters out of the reply. */
 export const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
@@ -87,7 +90,6 @@ export const IFLA_BR = attributes({
 export const IFLA_TUN = attributes({
   IFLA_TUN_OWNER: [1, u32],
   IFLA_TUN_GROUP: [2, u32],
-  /** IFF_TUN 1, IFF_TAP 2. */
   IFLA_TUN_TYPE: [3, u8],
   IFLA_TUN_PI: [4, u8],
   IFLA_TUN_VNET_HDR: [5, u8],
@@ -96,6 +98,7 @@ export const IFLA_TUN = attributes({
   IFLA_TUN_NUM_QUEUES: [8, u32],
   IFLA_TUN_NUM_DISABLED_QUEUES: [9, u32],
 });
+export type TunAttributes = ValuesOf<typeof IFLA_TUN>;
 
 const IFLA_INET6 = attributes({
   IFLA_INET6_FLAGS: [1, u32],
