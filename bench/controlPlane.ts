@@ -1,7 +1,7 @@
-import { availableParallelism, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { Cluster } from '../test/support/cluster.ts';
 import { table } from '../test/support/table.ts';
+import { warnIfBusy, whole } from './options.ts';
 import { NETWORK_CONFIG, peers } from './peers.ts';
 import { longestStall, type Measured, measureRound } from './round.ts';
 import { formatSpread, type Spread, spread } from './stats.ts';
@@ -36,11 +36,6 @@ function parseOptions(argv: string[]): Options | 'help' {
     },
   });
   if (values.help) return 'help';
-  const whole = (name: string, text: string, min: number, max: number): number => {
-    const n = Number(text);
-    if (Number.isInteger(n) && n >= min && n <= max) return n;
-    throw new Error(`--${name}: expected a number from ${min} to ${max}, got ${JSON.stringify(text)}`);
-  };
   return {
     peers: values.peers.split(',').map((text) => whole('peers', text, 1, 60_000)),
     rounds: whole('rounds', values.rounds, 1, 100),
@@ -79,14 +74,6 @@ export async function controlPlane(argv: string[]): Promise<void> {
     results.push({ peers: count, rounds, summary: summarize(rounds) });
   }
   process.stdout.write(options.json ? `${JSON.stringify(results, null, 2)}\n` : report(results));
-}
-
-/** Figures from a machine that does something else too would be read as ours. */
-function warnIfBusy(): void {
-  const [load] = loadavg() as [number];
-  if (load > availableParallelism() / 2) {
-    process.stderr.write(`the machine is busy (load ${load.toFixed(1)}): times will be too long\n`);
-  }
 }
 
 const summarize = (rounds: readonly Round[]): Record<string, Spread> =>

@@ -1,10 +1,16 @@
 import { controlPlane } from './controlPlane.ts';
+import { datapath } from './datapath.ts';
 
 /** Each benchmark takes its own arguments; all know `--json` and `--help`. */
 const BENCHES: Readonly<Record<string, { about: string; run: (argv: string[]) => Promise<void> }>> = {
   'control-plane': {
     about: 'a daemon among thousands of peers: time to the kernel, messages, requests, memory, CPU',
     run: controlPlane,
+  },
+  datapath: {
+    about:
+      "plain routing, kernel VXLAN, the udp backend and a forwarder in flannel's design: throughput, packets, round trips, CPU",
+    run: datapath,
   },
 };
 

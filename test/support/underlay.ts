@@ -9,6 +9,17 @@ const SEGMENTS = [
   { v4: '203.0.113', v6: '2001:db8:2' },
 ] as const;
 
+/** A NIC with every tunnel offload, across which super-packets go whole; or one without, from which packets go as on a wire. */
+export type Offload = 'offload' | 'wire';
+
+/** A cable between two hosts beside the segments; the first has the lower addresses. */
+export interface Cable {
+  /** The device on either host. */
+  readonly dev: string;
+  readonly ipv4: readonly [string, string];
+  readonly ipv6: readonly [string, string];
+}
+
 /** What is plugged into the underlay. */
 export interface Attachment {
   /** The host's own namespace; its device there is `eth0`. */
@@ -121,23 +132,32 @@ export class Underlay implements AsyncDisposable {
     await of.netns.ip(`link set eth0 mtu ${mtu}`);
   }
 
+  /**
+   * A cable from one host straight to another, on a device of its own: nothing is between them that costs time. For
+   * benchmarks (the prefixes are those of RFC 2544 and RFC 5180). One for each pair; hosts have one at most.
+   */
+  async cable(a: Attachment, b: Attachment, kind: Offload): Promise<Cable> {
+    const dev = 'cable0';
+    const [ipv4, ipv6] = [['198.18.0.1', '198.18.0.2'] as const, ['2001:2::1', '2001:2::2'] as const];
+    const mtu = this.#mtu;
+    await a.netns.ip(
+      `link add ${dev} mtu ${mtu} type veth peer name ${dev} mtu ${mtu} netns ${b.netns.name}`,
+    );
+    for (const [i, { netns }] of [a, b].entries()) {
+      if (kind === 'wire') await bare(netns, dev);
+      await netns.ipBatch([
+        `addr add ${ipv4[i]}/24 dev ${dev}`,
+        `addr add ${ipv6[i]}/64 dev ${dev}`,
+        `link set ${dev} up`,
+      ]);
+    }
+    return { dev, ipv4, ipv6 };
+  }
+
   /** Make cables behave like a NIC without tunnel offloads: packets cross it as they would on a wire. */
   async wire(of: Attachment): Promise<void> {
-    const off = [
-      'tso',
-      'gso',
-      'tx-udp_tnl-segmentation',
-      'tx-udp_tnl-csum-segmentation',
-      'tx-udp-segmentation',
-      'tx-gso-list',
-    ];
-    for (const [netns, dev] of [
-      [this.netns, of.port],
-      [of.netns, 'eth0'],
-    ] as const) {
-      await netns.run(['ethtool', '-K', dev, ...off.flatMap((f) => [f, 'off'])]);
-      await netns.run(['ethtool', '-K', dev, 'gro', 'on']);
-    }
+    await bare(this.netns, of.port);
+    await bare(of.netns, 'eth0');
   }
 
   async #drop(set: string, elements: string): Promise<() => Promise<void>> {
@@ -149,6 +169,16 @@ export class Underlay implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.netns[Symbol.asyncDispose]();
   }
+}
+
+/** Take a device's offloads for sending, and let it merge what it receives, as any NIC can. */
+async function bare(netns: Netns, dev: string): Promise<void> {
+  const off = [
+    ...['tso', 'gso', 'tx-udp_tnl-segmentation', 'tx-udp_tnl-csum-segmentation', 'tx-udp-segmentation'],
+    'tx-gso-list',
+  ];
+  await netns.run(['ethtool', '-K', dev, ...off.flatMap((feature) => [feature, 'off'])]);
+  await netns.run(['ethtool', '-K', dev, 'gro', 'on']);
 }
 
 /** IPv6 and IPv4 addresses in a URL. */

@@ -1,0 +1,108 @@
+import type { TestName } from './datapathFigures.ts';
+import { NETLOAD, type Pair, PORT } from './datapathPairs.ts';
+
+export interface Times {
+  /** Measured, of each test; round trips take half of it. */
+  readonly seconds: number;
+  /** Before that. */
+  readonly warm: number;
+}
+
+interface TcpResult {
+  readonly seconds: number;
+  readonly bytesOut: number;
+  readonly bytesIn: number;
+  readonly cpuSeconds: number;
+  readonly retransmits: number;
+  readonly congestion: string;
+}
+interface UdpResult {
+  readonly sent: number;
+  readonly received: number;
+  readonly overflowed: number;
+  readonly seconds: number;
+}
+interface RttResult {
+  readonly count: number;
+  readonly lost: number;
+  readonly p50: number;
+  readonly p99: number;
+}
+
+const CONGESTION = 'cubic';
+
+/** Run netload's client in the first pod. */
+async function load<T>(pair: Pair, command: string, options: readonly string[], times: Times): Promise<T> {
+  const seconds = times.seconds + times.warm;
+  const out = await pair.from.run(
+    [NETLOAD, command, '--to', pair.address, '--port', String(PORT), ...options],
+    { timeout: (seconds + 20) * 1000 },
+  );
+  return JSON.parse(out) as T;
+}
+
+const tcp =
+  (out: number, back: number) =>
+  async (pair: Pair, times: Times): Promise<Record<string, number>> => {
+    const result = await load<TcpResult>(
+      pair,
+      'tcp',
+      [
+        ...['--out', String(out), '--in', String(back), '--congestion', CONGESTION],
+        ...['--seconds', String(times.seconds), '--warm', String(times.warm)],
+      ],
+      times,
+    );
+    if (result.congestion !== CONGESTION) throw new Error(`congestion control was ${result.congestion}`);
+    const bytes = result.bytesOut + result.bytesIn;
+    return {
+      gbps: (bytes * 8) / result.seconds / 1e9,
+      // A path that carried nothing has no price.
+      ...(bytes > 0 ? { cpuPerGB: result.cpuSeconds / (bytes / 1e9) } : {}),
+      retransmits: result.retransmits,
+    };
+  };
+
+const udp =
+  (size: number) =>
+  async (pair: Pair, times: Times): Promise<Record<string, number>> => {
+    const result = await load<UdpResult>(
+      pair,
+      'udp',
+      ['--size', String(size), '--seconds', String(times.seconds)],
+      times,
+    );
+    return {
+      kpps: result.seconds > 0 ? result.received / result.seconds / 1e3 : 0,
+      loss: result.sent > 0 ? (1 - result.received / result.sent) * 100 : 0,
+      // How much of the loss was at the receiving socket.
+      overflowed: result.sent > 0 ? (result.overflowed / result.sent) * 100 : 0,
+      offered: result.sent / times.seconds / 1e3,
+    };
+  };
+
+const rtt =
+  (...options: string[]) =>
+  async (pair: Pair, times: Times): Promise<Record<string, number>> => {
+    const result = await load<RttResult>(
+      pair,
+      'rtt',
+      ['--seconds', String(times.seconds / 2), '--warm', String(times.warm / 2), ...options],
+      times,
+    );
+    return { p50: result.p50, p99: result.p99, lost: result.lost, count: result.count };
+  };
+
+/** What each test does with a pair; resolves to figures by name, those of FIGURES and some more. */
+export const RUN: Readonly<Record<TestName, (pair: Pair, times: Times) => Promise<Record<string, number>>>> =
+  {
+    tcp1: tcp(1, 0),
+    tcp4: tcp(4, 0),
+    both: tcp(1, 1),
+    udp64: udp(64),
+    udp1400: udp(1400),
+    rttTcp: rtt('--awake'),
+    rttUdp: rtt('--udp', '--awake'),
+    rttTcpIdle: rtt(),
+    rttUdpIdle: rtt('--udp'),
+  };
