@@ -20,8 +20,8 @@ inline constexpr size_t kMaxIcmp = 1280;
 
 // Writes the whole answer to `offender` (accepted by ParseInner; its first bytes as they arrived) from `source` into
 // `out` (kMaxIcmp bytes). `mtu`: of the next hop, for kTooBig. Returns its length, or 0 where there must be none:
-// `source` of another family or none; the offender is an ICMP error itself, a fragment but the first, from or to a
-// multicast, broadcast, unspecified or loopback address; IPv4's kTooBig without DF.
+// `source` of another family or none; the offender is an ICMP error or redirect itself, a fragment but the first, from
+// or to a multicast, broadcast (255.255.255.255), unspecified or loopback address; IPv4's kTooBig without DF.
 // IPv4 quotes as much as fits 576 bytes (RFC 1812), IPv6 1,280. Never reads beyond the offender.
 size_t BuildIcmpError(IcmpError error, const Address& source, const uint8_t* offender, const Inner& inner, uint32_t mtu,
                       uint8_t* out);
