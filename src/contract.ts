@@ -24,6 +24,15 @@ export const FORWARD_COMMENT = 'loden forward';
 /** Set by other overlays and kube-proxy on packets that must not be masqueraded again. */
 export const NO_MASQ_MARK = 0x4000;
 
+/** The udp backend's TUN device, as flannel names it. */
+export const TUN_DEVICE = 'flannel0';
+
+/** IFLA_TXQLEN of that device, packets: what waits in each of its queues while nobody forwards, e.g. during a restart. */
+export const TUN_QUEUE = 8192;
+
+/** UDP port of the udp backend, flannel's default. */
+export const UDP_PORT = 8285;
+
 export const DEFAULTS = {
   etcdPrefix: '/coreos.com/network',
   runDir: '/run/loden',
@@ -39,6 +48,10 @@ export const FILES = {
   controlSocket: 'loden.sock',
   /** SEQPACKET, passes descriptors (udp backend). */
   handoverSocket: 'handover.sock',
+  /** The forwarder's counters (udp backend), mapped by it and by whoever reads them; native/core/stats.h. */
+  forwarderStats: 'forwarder.stats',
+  /** What the forwarder does (udp backend), so that a daemon that starts forwards at once; mode 0600. */
+  forwarderTable: 'forwarder.table',
   /** flock'ed by the running daemon. */
   stateLock: 'lock',
   /** JSON `{ "node": "<id>" }`, 0600. */

@@ -3,7 +3,7 @@ import type { KernelObject } from '../kernel/types.ts';
 import type { Addr, Family } from '../net/addr.ts';
 import type { Mac } from '../net/mac.ts';
 import type { Prefix } from '../net/prefix.ts';
-import type { BackendData, BackendType, Lease, LeaseView } from '../subnet/types.ts';
+import type { BackendData, BackendType, Lease, LeaseView, NetworkConfig } from '../subnet/types.ts';
 
 /** The interface whose addresses peers send to. */
 export interface Uplink {
@@ -53,6 +53,46 @@ export type ParsedOptions<C> =
   | { readonly config: C; readonly unknown: readonly string[] }
   | { readonly problems: readonly Problem[] };
 
+/** Who is where, for a forwarder in user space. */
+export interface ForwarderTable {
+  /** Of the TUN device, bytes of inner packet. */
+  readonly mtu: number;
+  /** What ICMP errors come from: the device's addresses, at most one of each family. */
+  readonly tun: readonly Addr[];
+  /** Our subnets, at most one of each family: what comes from peers must go there. */
+  readonly own: readonly Prefix[];
+  readonly peers: readonly ForwarderPeer[];
+}
+
+export interface ForwarderPeer {
+  /** Its place in the statistics, 0 … 65535; no two peers have one. */
+  readonly slot: number;
+  /** Where its packets go to and come from, at most one of each family; IPv4 is preferred. */
+  readonly endpoints: readonly Addr[];
+  /** What it has of the overlay; disjoint from all others'. */
+  readonly prefixes: readonly Prefix[];
+}
+
+/** What a backend wants of a forwarder in user space. */
+export interface Forwarding {
+  readonly device: string;
+  /** UDP, where we and all peers listen. */
+  readonly port: number;
+  /** Where to listen: addresses of this host, at most one of each family. */
+  readonly local: readonly Addr[];
+  readonly table: ForwarderTable;
+}
+
+/** Which place in the statistics each peer has. A value: what was given before is passed in, the next comes out. */
+export interface SlotBook {
+  /** By a name that stays the peer's own. */
+  readonly slots: ReadonlyMap<string, number>;
+  /** The one given last; -1: none yet. */
+  readonly last: number;
+}
+
+export const NO_SLOTS: SlotBook = { slots: new Map(), last: -1 };
+
 /** A way of getting packets to peers. All of it is pure. */
 export interface Backend<C = unknown> {
   /** The `Type` in the network config, lower case. */
@@ -60,7 +100,7 @@ export interface Backend<C = unknown> {
   /** Check the Backend object (keys in any case). */
   parse(options: Readonly<Record<string, unknown>>): ParsedOptions<C>;
   /** Reasons why this backend cannot run on this host with this config; empty when it can. */
-  check(config: C, families: readonly Family[], host: HostFacts): readonly Problem[];
+  check(config: C, families: readonly Family[], host: HostFacts, network: NetworkConfig): readonly Problem[];
   /** MTU for pods, bytes: the minimum over the families. */
   mtu(config: C, families: readonly Family[], host: HostFacts): number;
   /** The devices it makes: ours by name. */
@@ -68,4 +108,14 @@ export interface Backend<C = unknown> {
   advertise(config: C, families: readonly Family[], host: HostFacts): Advertisement;
   /** Everything the kernel should hold for this view. */
   desired(config: C, view: LeaseView, host: HostFacts): Desired;
+  /**
+   * What is to be forwarded in user space for this view, for backends that need that. `slots`: where peers were when it
+   * was asked last; the second result is for the next time.
+   */
+  forwarding?(
+    config: C,
+    view: LeaseView,
+    host: HostFacts,
+    slots: SlotBook,
+  ): { readonly forwarding: Forwarding; readonly slots: SlotBook };
 }

@@ -19,35 +19,48 @@ export const ownAddrs = (host: HostFacts, family: Family): Addr[] =>
     (a) => a?.family === family,
   ) as Addr[];
 
-/** A judge for each family of the network, who has seen no peer yet. */
-export const judges = (network: NetworkConfig, host: HostFacts, self: Lease): ReadonlyMap<Family, Judge> =>
-  new Map([...network.families.keys()].map((f) => [f, judge(f, host, self)]));
+/** What is known of one family. */
+interface Ground {
+  readonly subnets: PrefixSet<Owner>;
+  /** Addresses that the underlay needs. */
+  readonly underlay: PrefixSet<Owner>;
+}
 
-function judge(family: Family, host: HostFacts, self: Lease): Judge {
-  const subnets = new PrefixSet<Owner>(family);
-  const underlay = new PrefixSet<Owner>(family);
-  const own = subnetOf(self, family);
-  if (own) subnets.add(own, 'our own subnet');
-  const protect = (a: Addr, owner: Owner): void => {
-    if (underlay.holding(a) === undefined) underlay.add(hostPrefix(a), owner);
-  };
-  for (const a of ownAddrs(host, family)) protect(a, 'this host');
-  for (const a of host.reserved ?? [])
-    if (a.family === family) protect(a, 'a gateway or etcd server of this host');
-
-  return ({ lease, subnet, endpoint }) => {
+/** A judge who has seen no peer yet. */
+export function judge(network: NetworkConfig, host: HostFacts, self: Lease): Judge {
+  const grounds = new Map([...network.families.keys()].map((f) => [f, groundOf(f, host, self)]));
+  return ({ lease, subnet, endpoints }) => {
+    const { subnets, underlay } = grounds.get(subnet.addr.family)!;
     const taken = subnets.overlapping(subnet);
     if (taken !== undefined)
       return `it overlaps ${typeof taken === 'string' ? taken : `that of ${named(taken)}`}`;
     const covered = underlay.overlapping(subnet);
     if (covered !== undefined) return `it would take over the address of ${named(covered)}`;
-    const around = subnets.holding(endpoint);
-    if (around !== undefined) {
+    for (const endpoint of endpoints) {
+      const around = grounds.get(endpoint.family)?.subnets.holding(endpoint);
+      if (around === undefined) continue;
       const where = typeof around === 'string' ? around : `the subnet of ${named(around)}`;
       return `its address ${formatAddr(endpoint)} is inside the overlay, in ${where}`;
     }
     subnets.add(subnet, lease);
-    protect(endpoint, lease);
+    for (const endpoint of endpoints) {
+      const ground = grounds.get(endpoint.family);
+      if (ground) protect(ground, endpoint, lease);
+    }
     return undefined;
   };
+}
+
+function protect({ underlay }: Ground, a: Addr, owner: Owner): void {
+  if (underlay.holding(a) === undefined) underlay.add(hostPrefix(a), owner);
+}
+
+function groundOf(family: Family, host: HostFacts, self: Lease): Ground {
+  const ground = { subnets: new PrefixSet<Owner>(family), underlay: new PrefixSet<Owner>(family) };
+  const own = subnetOf(self, family);
+  if (own) ground.subnets.add(own, 'our own subnet');
+  for (const a of ownAddrs(host, family)) protect(ground, a, 'this host');
+  for (const a of host.reserved ?? [])
+    if (a.family === family) protect(ground, a, 'a gateway or etcd server of this host');
+  return ground;
 }

@@ -4,12 +4,13 @@ import type { BackendType, NetworkConfig } from '../subnet/types.ts';
 import { alloc } from './alloc/index.ts';
 import type { Backend } from './backend.ts';
 import { hostGw } from './hostgw/index.ts';
+import { udp } from './udp/index.ts';
 import { vxlan } from './vxlan/index.ts';
 
-const BACKENDS: readonly Backend[] = [vxlan, hostGw, alloc];
+const BACKENDS: readonly Backend[] = [vxlan, udp, hostGw, alloc];
 
 /** Backends flannel has and this version does not. */
-const KNOWN_ELSEWHERE: ReadonlySet<string> = new Set(['udp', 'ipip', 'wireguard', 'ipsec', 'extension']);
+const KNOWN_ELSEWHERE: ReadonlySet<string> = new Set(['ipip', 'wireguard', 'ipsec', 'extension']);
 
 /** The types that work, in the order to recommend them. */
 export const backendTypes: readonly BackendType[] = BACKENDS.map((b) => b.type);

@@ -1,10 +1,7 @@
-import type { Family } from '../net/addr.ts';
 import { formatPrefix } from '../net/prefix.ts';
 import type { Lease } from '../subnet/types.ts';
 import type { Judge } from './judge.ts';
 import type { Vetted } from './peers.ts';
-
-type Judges = ReadonlyMap<Family, Judge>;
 
 /** More newcomers than this are judged in turn, with all the others. */
 const FEW = 100;
@@ -16,13 +13,13 @@ const FEW = 100;
  */
 export class Verdicts {
   readonly #claims: (lease: Lease) => readonly Vetted[];
-  readonly #judges: () => Judges;
-  /** Who was accepted when nobody was refused, and the judges that know them. */
-  #peace: { readonly judges: Judges; readonly accepted: Set<Lease> } | undefined;
+  readonly #judge: () => Judge;
+  /** Who was accepted when nobody was refused, and the judge who knows them. */
+  #peace: { readonly judge: Judge; readonly accepted: Set<Lease> } | undefined;
 
-  constructor(claims: (lease: Lease) => readonly Vetted[], judges: () => Judges) {
+  constructor(claims: (lease: Lease) => readonly Vetted[], judge: () => Judge) {
     this.#claims = claims;
-    this.#judges = judges;
+    this.#judge = judge;
   }
 
   /** The verdicts on leases given in order. */
@@ -31,11 +28,11 @@ export class Verdicts {
       for (const lease of leases) for (const claim of this.#claims(lease)) yield claim;
       return;
     }
-    const judges = this.#judges();
+    const judge = this.#judge();
     let refused = 0;
     for (const lease of leases) {
       for (const claim of this.#claims(lease)) {
-        const reason = judgement(judges, claim);
+        const reason = judgement(judge, claim);
         if (reason === undefined) {
           yield claim;
         } else {
@@ -44,30 +41,29 @@ export class Verdicts {
         }
       }
     }
-    this.#peace = refused === 0 ? { judges, accepted: new Set(leases) } : undefined;
+    this.#peace = refused === 0 ? { judge, accepted: new Set(leases) } : undefined;
   }
 
   /** Is it seen at once that nobody is refused? */
   #isPeaceful(leases: readonly Lease[]): boolean {
     if (!this.#peace || this.#peace.accepted.size > leases.length + FEW) return false;
-    const { judges, accepted } = this.#peace;
+    const { judge, accepted } = this.#peace;
     const newcomers = leases.filter((lease) => !accepted.has(lease));
     if (newcomers.length > FEW) return false;
-    // What the judges have seen of them stays with the judges.
+    // What the judge has seen of them stays with the judge.
     this.#peace = undefined;
     for (const lease of newcomers) {
-      if (this.#claims(lease).some((claim) => judgement(judges, claim) !== undefined)) return false;
+      if (this.#claims(lease).some((claim) => judgement(judge, claim) !== undefined)) return false;
       accepted.add(lease);
     }
-    this.#peace = { judges, accepted };
+    this.#peace = { judge, accepted };
     return true;
   }
 }
 
 /** Why a claim that is right in itself is refused all the same. */
-function judgement(judges: Judges, claim: Vetted): string | undefined {
+function judgement(judge: Judge, claim: Vetted): string | undefined {
   if ('problem' in claim) return undefined;
-  const { family, subnet } = claim.peer;
-  const reason = judges.get(family)!(claim.peer);
-  return reason === undefined ? undefined : `${formatPrefix(subnet)}: ${reason}`;
+  const reason = judge(claim.peer);
+  return reason === undefined ? undefined : `${formatPrefix(claim.peer.subnet)}: ${reason}`;
 }

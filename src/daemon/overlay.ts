@@ -100,4 +100,4 @@ export function refuseIfHopeless(inForce: NetworkInForce, host: HostFacts): void
 
 /** What keeps the backend from running on this host as it is now. */
 export const checkHost = ({ backend, config, network }: NetworkInForce, host: HostFacts) =>
-  backend.check(config, [...network.families.keys()], host);
+  backend.check(config, [...network.families.keys()], host, network);

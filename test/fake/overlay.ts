@@ -1,4 +1,4 @@
-import type { HostFacts, Uplink } from '../../src/backends/backend.ts';
+import { type HostFacts, NO_SLOTS, type Uplink } from '../../src/backends/backend.ts';
 import { chooseBackend } from '../../src/backends/registry.ts';
 import { parseNetworkConfig } from '../../src/config/network.ts';
 import type { KernelObject } from '../../src/kernel/types.ts';
@@ -112,7 +112,8 @@ export function desired(config: object, peers: readonly Lease[], facts: HostFact
     ),
     mtu: backend.mtu(options, families, facts),
     devices: backend.devices(options, families),
-    check: backend.check(options, families, facts),
+    check: backend.check(options, families, facts, network),
+    forwarding: backend.forwarding?.(options, view, facts, NO_SLOTS).forwarding,
     advertisement: backend.advertise(options, families, facts),
   };
 }

@@ -1,7 +1,21 @@
+import type { Forwarding } from '../../src/backends/backend.ts';
 import { LINK_ALIAS, ROUTE_PROTOCOL } from '../../src/contract.ts';
 import type { KernelObject } from '../../src/kernel/types.ts';
 import { formatAddr } from '../../src/net/addr.ts';
 import { formatPrefix } from '../../src/net/prefix.ts';
+
+/** What a forwarder is to do, one line for each peer. */
+export function forwardingWords({ device, port, local, table }: Forwarding): string[] {
+  const { mtu, tun, own, peers } = table;
+  return [
+    `forward ${device} mtu ${mtu} port ${port} local ${local.map(formatAddr).join(' ')}`,
+    `  at ${tun.map(formatAddr).join(' ')} for ${own.map(formatPrefix).join(' ')}`,
+    ...peers.map(
+      ({ slot, endpoints, prefixes }) =>
+        `  peer ${slot} at ${endpoints.map(formatAddr).join(' ')} has ${prefixes.map(formatPrefix).join(' ')}`,
+    ),
+  ];
+}
 
 /** A kernel object as the command that would make it, for goldens people can read. */
 export function words(o: KernelObject): string {

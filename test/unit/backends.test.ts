@@ -3,7 +3,7 @@ import { blackholes } from '../../src/backends/blackhole.ts';
 import { backendTypes, findBackend } from '../../src/backends/registry.ts';
 import { addr, type Family } from '../../src/net/addr.ts';
 import { desired, host, lease, NETWORKS, peer, peerMac } from '../fake/overlay.ts';
-import { words } from '../fake/words.ts';
+import { forwardingWords, words } from '../fake/words.ts';
 
 const FAMILIES = { v4: [4], v6: [6], dual: [4, 6] } as const;
 
@@ -22,6 +22,10 @@ const OPTIONS: Readonly<Record<string, readonly (readonly [string, object])[]>> 
     ['plain', {}],
     ['direct-routing', { DirectRouting: true }],
     ['all', { VNI: 7, Port: 4789, MTU: 1400, Learning: true, GBP: true }],
+  ],
+  udp: [
+    ['plain', {}],
+    ['all', { Port: 9000 }],
   ],
   'host-gw': [['plain', {}]],
   alloc: [['plain', {}]],
@@ -44,6 +48,7 @@ describe('the kernel state of', () => {
             `# pods' MTU ${result.mtu}; devices: ${result.devices.join(' ') || 'none'}`,
             `# lease: ${JSON.stringify({ BackendType: told, BackendData: data.get(4), BackendV6Data: data.get(6) })}`,
             ...result.objects.map(words),
+            ...(result.forwarding ? forwardingWords(result.forwarding) : []),
             ...result.problems.map((p) => `# problem: ${p}`),
             '',
           ].join('\n');
@@ -254,6 +259,7 @@ describe('the options of a backend', () => {
 
   test('a Port of 0 is the default', () => {
     expect(findBackend('vxlan', { Port: 0 })).toMatchObject({ config: { port: 8472 } });
+    expect(findBackend('udp', { Port: 0 })).toMatchObject({ config: { port: 8285 } });
   });
 });
 

@@ -214,7 +214,7 @@ describe('as leases come and go', () => {
   const told = (all: Iterable<Vetted>) =>
     Array.from(all, (v) =>
       'peer' in v
-        ? `${v.peer.lease.key} at ${formatAddr(v.peer.endpoint)}`
+        ? `${v.peer.lease.key} at ${formatAddr(v.peer.endpoints[0])}`
         : `${v.problem.lease.key}: ${v.problem.reason}`,
     );
 

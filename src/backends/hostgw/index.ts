@@ -46,7 +46,11 @@ function* desiredHostGw(_config: HostGwConfig, view: LeaseView, host: HostFacts)
       yield { kind: 'problem', problem: vetted.problem };
       continue;
     }
-    const { lease, subnet, endpoint } = vetted.peer;
+    const {
+      lease,
+      subnet,
+      endpoints: [endpoint],
+    } = vetted.peer;
     if (host.onLink(endpoint)) {
       yield {
         kind: 'route',

@@ -18,9 +18,7 @@ const DEFAULT_VNI = 1;
 const DEFAULT_PORT = 8472;
 
 /** Check the Backend object; every problem carries its path below `Backend.`. */
-export function parseVxlan(
-  options: Readonly<Record<string, unknown>>,
-): ParsedOptions<VxlanConfig> {
+export function parseVxlan(options: Readonly<Record<string, unknown>>): ParsedOptions<VxlanConfig> {
   const f = fields(options, 'Backend.');
   f.has('Type');
   // Go cannot tell an explicit zero from an absent number; flannel takes both for "the default".

@@ -83,7 +83,7 @@ function wishOf(
   config: VxlanConfig,
   devices: Readonly<Record<Family, string>>,
   host: HostFacts,
-  { family, subnet, endpoint, data }: PeerSubnet,
+  { family, subnet, endpoints: [endpoint], data }: PeerSubnet,
 ): PeerWish | { readonly wrong: string } {
   const vtep = parseVtep(data, config.vni);
   if ('wrong' in vtep) return vtep;
