@@ -1,7 +1,7 @@
 // Puts packets of one flow together to super-packets for the TUN device: the inverse of Cut (compare net/core/gro.c,
 // tcp_gro_receive, udp_gro_receive). What goes in comes out: cut again, every packet is the same, byte for byte. One
-// exception: where IPv4 packets with DF all carry the same identification it comes out counted up (RFC 6864, 4.1: nobody
-// may look at it; virtio has no way to tell the kernel's GSO).
+// exception: where IPv4 packets with DF all carry the same identification it comes out counted up (RFC 6864, 4.1:
+// nobody may look at it; virtio has no way to tell the kernel's GSO).
 #pragma once
 
 #include <sys/uio.h>
@@ -13,8 +13,8 @@
 
 namespace loden::core {
 
-// A packet for the device: `parts[0]` is the virtio_net_hdr, the rest the packet. Valid during the call only.
-// One that was not put together has a virtio header of zeroes (the device ignores DATA_VALID) and its bytes as they came.
+// A packet for the device: `parts[0]` is the virtio_net_hdr, the rest the packet. Valid during the call only. One that
+// was not put together has a virtio header of zeroes (the device ignores DATA_VALID) and its bytes as they came.
 struct SuperPacket {
   const iovec* parts;
   int part_count;
@@ -32,21 +32,21 @@ class SuperPacketSink {
 
 // Flows that are open at a time; the oldest is closed for a 17th.
 inline constexpr uint32_t kMaxOpenFlows = 16;
-// Packets in a super-packet. TCP: 128 of 512 bytes fill the 64 KB an IP packet has; a flow of smaller ones gains little by
-// more, and its array of parts stays near 2 KB (far below UIO_MAXIOV). UDP: kernels before 6.10 refuse more than 64
-// (UDP_MAX_SEGMENTS).
+// Packets in a super-packet. TCP: 128 of 512 bytes fill the 64 KB an IP packet has; a flow of smaller ones gains little
+// by more, and its array of parts stays near 2 KB (far below UIO_MAXIOV). UDP: virtio_net_hdr_to_skb refuses more than
+// UDP_MAX_SEGMENTS, 64 in older kernels.
 inline constexpr uint32_t kMaxTcpPackets = 128;
 inline constexpr uint32_t kMaxUdpPackets = 64;
 
-// TCP: same flow (addresses, ports), next sequence number, same acknowledgement, window, options, TTL, TOS, flow label, DF,
-// flags; IPv4 identification one up each, or with DF the same in each; all payloads of one size but the last, which may be
-// shorter; PSH ends it; no SYN, FIN, RST, URG, no CWR (GSO keeps it on the first only), no payload of 0. UDP: same flow,
-// equal size but the last, checksum present; only where the device takes USO.
-// IPv4 with options, IPv6 with extension headers, fragments and everything else pass alone. Order within a flow is kept:
-// what cannot be put to its flow's open super-packet closes that first; what has no ports to tell its flow by closes all
-// from its source to its destination.
-// The checksums (IPv4 header, TCP, UDP) of every packet that is put together are verified first (NEEDS_CSUM would launder
-// corruption); a packet with a wrong one passes alone, as it came. What stays alone is not summed up: the kernel does that.
+// TCP: same flow (addresses, ports), next sequence number, same acknowledgement, window, options, TTL, TOS, flow label,
+// DF, flags; IPv4 identification one up each, or with DF the same in each; all payloads of one size but the last, which
+// may be shorter; PSH ends it; no SYN, FIN, RST, URG, no CWR (GSO keeps it on the first only), no payload of 0. UDP:
+// same flow, equal size but the last, checksum present; only where the device takes USO. IPv4 with options, IPv6 with
+// extension headers, fragments and everything else pass alone. Order within a flow is kept: what cannot be put to its
+// flow's open super-packet closes that first; what has no ports to tell its flow by closes all from its source to its
+// destination. The checksums (IPv4 header, TCP, UDP) of every packet that is put together are verified first
+// (NEEDS_CSUM would launder corruption); a packet with a wrong one passes alone, as it came. What stays alone is not
+// summed up: the kernel does that.
 class Coalescer {
  public:
   // `uso`: the device takes UDP super-packets (TUN_F_USO4 | 6).
