@@ -20,6 +20,7 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   subnet: ['net/', 'native/'],
   backends: ['net/', 'kernel/types.ts', 'subnet/types.ts'],
   config: ['net/', 'backends/', 'subnet/types.ts'],
+  handover: ['native/', 'forwarder/bundle.ts'],
   daemon: ['net/', 'native/', 'netlink/', 'kernel/', 'subnet/', 'backends/', 'config/'],
 };
 
