@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Cluster } from '../test/support/cluster.ts';
@@ -9,13 +10,15 @@ import type { UnderlayName, VariantName } from './datapathFigures.ts';
 
 export const NETLOAD = fileURLToPath(new URL('../build/native/netload', import.meta.url));
 export const PORT = 5200;
+/** That of a server that stays on the last CPU. */
+export const PINNED_PORT = 5201;
 
-/** A pod on each of two hosts that one variant connects, and a server of all kinds of load in the second. */
+/** A pod on each of two hosts that one variant connects, and servers of all kinds of load in the second. */
 export interface Pair {
   readonly variant: VariantName;
   readonly cluster: Cluster;
   readonly from: Netns;
-  /** The server's. */
+  /** The servers'. */
   readonly address: string;
 }
 
@@ -47,15 +50,20 @@ export async function makePair(
     }
     const [from, to] = [await a.workload(), await b.workload()];
     await reach(from, to);
-    const server = await to.netns.start([NETLOAD, 'serve', '--port', String(PORT)], {
-      log: join(b.dir, 'netload.log'),
-    });
-    await server.saying(/listening/);
+    await serve(to, [], PORT);
+    await serve(to, ['taskset', '-c', String(availableParallelism() - 1)], PINNED_PORT);
     return { variant, cluster, from: from.netns, address: to.addr(4) };
   } catch (error) {
     await cluster[Symbol.asyncDispose]();
     throw new Error(`${variant} on ${underlay}: ${(error as Error).message}`, { cause: error });
   }
+}
+
+async function serve({ host, netns }: Workload, before: readonly string[], port: number): Promise<void> {
+  const server = await netns.start([...before, NETLOAD, 'serve', '--port', String(port)], {
+    log: join(host.dir, `netload-${port}.log`),
+  });
+  await server.saying(/listening/);
 }
 
 /** Both hosts are ready, but the first may have yet to hear of the second. */

@@ -1,5 +1,5 @@
 import type { TestName } from './datapathFigures.ts';
-import { NETLOAD, type Pair, PORT } from './datapathPairs.ts';
+import { NETLOAD, type Pair, PINNED_PORT, PORT } from './datapathPairs.ts';
 
 export interface Times {
   /** Measured, of each test; round trips take half of it. */
@@ -31,11 +31,27 @@ interface RttResult {
 
 const CONGESTION = 'cubic';
 
-/** Run netload's client in the first pod. */
-async function load<T>(pair: Pair, command: string, options: readonly string[], times: Times): Promise<T> {
+/** Run netload's client in the first pod; `pinned`: it and the server on different CPUs. */
+async function load<T>(
+  pair: Pair,
+  command: string,
+  options: readonly string[],
+  times: Times,
+  pinned = false,
+): Promise<T> {
   const seconds = times.seconds + times.warm;
+  const [before, port] = pinned ? [['taskset', '-c', '0'], PINNED_PORT] : [[], PORT];
   const out = await pair.from.run(
-    [NETLOAD, command, '--to', pair.address, '--port', String(PORT), ...options],
+    [
+      ...(process.env.PIN && command === 'rtt' ? ['taskset', '-c', '0'] : []),
+      NETLOAD,
+      command,
+      '--to',
+      pair.address,
+      '--port',
+      String(PORT + (process.env.PIN && command === 'rtt' ? 1 : 0)),
+      ...options,
+    ],
     { timeout: (seconds + 20) * 1000 },
   );
   return JSON.parse(out) as T;
@@ -81,15 +97,17 @@ const udp =
     };
   };
 
+/**
+ * Awake, and the two ends on different CPUs, as the ends of a network are: left to the scheduler, a server now runs on the
+ * client's CPU and now does not, which makes more of a difference than what is measured.
+ */
 const rtt =
-  (...options: string[]) =>
+  (options: { udp: boolean; awake: boolean }) =>
   async (pair: Pair, times: Times): Promise<Record<string, number>> => {
-    const result = await load<RttResult>(
-      pair,
-      'rtt',
-      ['--seconds', String(times.seconds / 2), '--warm', String(times.warm / 2), ...options],
-      times,
-    );
+    const args = ['--seconds', String(times.seconds / 2), '--warm', String(times.warm / 2)];
+    if (options.udp) args.push('--udp');
+    if (options.awake) args.push('--awake');
+    const result = await load<RttResult>(pair, 'rtt', args, times, options.awake);
     return { p50: result.p50, p99: result.p99, lost: result.lost, count: result.count };
   };
 
@@ -101,8 +119,8 @@ export const RUN: Readonly<Record<TestName, (pair: Pair, times: Times) => Promis
     both: tcp(1, 1),
     udp64: udp(64),
     udp1400: udp(1400),
-    rttTcp: rtt('--awake'),
-    rttUdp: rtt('--udp', '--awake'),
-    rttTcpIdle: rtt(),
-    rttUdpIdle: rtt('--udp'),
+    rttTcp: rtt({ udp: false, awake: true }),
+    rttUdp: rtt({ udp: true, awake: true }),
+    rttTcpIdle: rtt({ udp: false, awake: false }),
+    rttUdpIdle: rtt({ udp: true, awake: false }),
   };

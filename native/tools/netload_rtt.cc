@@ -21,11 +21,7 @@ constexpr int kPatienceMs = 200;
 
 // Spins on each CPU whenever nothing else wants it.
 void KeepAwake() {
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  sched_getaffinity(0, sizeof cpus, &cpus);
-  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (!CPU_ISSET(cpu, &cpus)) continue;
+  for (int cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++) {
     std::thread([cpu] {
       cpu_set_t one;
       CPU_ZERO(&one);
