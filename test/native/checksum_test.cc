@@ -92,6 +92,7 @@ TEST_CASE("folding keeps the value modulo 65,535 and is 0 only of 0") {
   CHECK(Fold(0xffff) == 0xffff);
   CHECK(Fold(0x10000) == 1);
   CHECK(Fold(UINT64_MAX) == 0xffff);
+  CHECK(Fold(0xffffffff00010000) == 1);  // a carry out of every step
   for (int round = 0; round < 10000; round++) {
     const uint64_t v = random() >> (random() % 64);
     REQUIRE(Fold(v) % 0xffff == v % 0xffff);

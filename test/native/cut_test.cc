@@ -152,12 +152,15 @@ struct Result {
 Result CutIt(const virtio_net_hdr& offload, Bytes packet) {
   Inner inner{};
   REQUIRE(ParseInner(packet.data(), packet.size(), &inner) == Drop::kNone);
+  const Bytes before = packet;
   Cut cut;
   Result result{cut.Open(offload, packet.data(), inner), {}};
   if (result.drop != Drop::kNone) {
     CHECK(cut.count() == 0);
     return result;
   }
+  REQUIRE((cut.count() > 1) == (cut.header_length() > 0));
+  if (cut.count() > 1) REQUIRE(packet == before);
   for (uint32_t i = 0; i < cut.count(); i++) {
     Bytes segment(cut.header_length());
     const Segment rest = cut.WriteHeader(i, segment.data());
@@ -350,6 +353,14 @@ TEST_CASE("an offload header that contradicts a super-packet") {
 
 TEST_CASE("a super-packet whose headers contradict themselves") {
   Random random(12);
+  for (const bool six : {false, true}) {
+    for (const bool udp : {false, true}) {
+      Flow other = AnyFlow(random, !six, !udp, 40);
+      other.headers[six ? 6 : 9] = 132;
+      CHECK(CutIt(other.Offload(10), other.Super()).drop == Drop::kBadOffload);
+    }
+  }
+
   const Flow tcp = AnyFlow(random, true, true, 40);
   const auto with_offset = [&](uint32_t words, uint32_t cut) {
     Bytes packet = tcp.Super();

@@ -132,6 +132,7 @@ TEST_CASE("an ICMP error of IPv4, byte by byte") {
     CHECK(answer[0] == 0x45);
     CHECK(answer[1] == 0xdc);  // the same TOS, precedence of internetwork control, no ECN
     CHECK(Get16(answer, 2) == answer.size());
+    CHECK(Get16(answer, 4) == 0);
     CHECK(Get16(answer, 6) == 0x4000);
     CHECK(answer[8] == 64);
     CHECK(answer[9] == 1);
@@ -360,6 +361,11 @@ TEST_CASE("a clock that goes back gives nothing, and nothing twice") {
   CHECK(!bucket.Take(50));
   CHECK(!bucket.Take(100));
   CHECK(bucket.Take(101));
+
+  TokenBucket held(1, 2);
+  CHECK(held.Take(100));
+  CHECK(held.Take(50));
+  CHECK(!held.Take(50));
 }
 
 TEST_CASE("a bucket over a long time gives rate times time") {
