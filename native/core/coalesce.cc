@@ -59,8 +59,17 @@ bool SameAddresses(const uint8_t* a, const uint8_t* b, uint8_t version) {
   return (Differ64(a + 8, b + 8) | Differ64(a + 16, b + 16) | Differ64(a + 24, b + 24) | Differ64(a + 32, b + 32)) == 0;
 }
 
-// The high bit of each byte of `word` that is 0; of others above such a one, too.
-uint64_t ZeroBytes(uint64_t word) { return (word - 0x0101010101010101) & ~word & 0x8080808080808080; }
+// Of a header without options. Added up in the machine's byte order: what is right in one is right in the other.
+bool Ipv4SumHolds(const uint8_t* ip) {
+  const uint64_t sum = uint64_t{Raw32(ip)} + Raw32(ip + 4) + Raw32(ip + 8) + Raw32(ip + 12) + Raw32(ip + 16);
+  return Fold(sum) == 0xffff && Load16(ip + 10) != 0xffff;  // a sender writes 0 instead
+}
+
+// The high bit of each byte of `word` that is 0, and of no other.
+uint64_t ZeroBytes(uint64_t word) {
+  constexpr uint64_t kLow = 0x7f7f7f7f7f7f7f7f;
+  return ~(((word & kLow) + kLow) | word | kLow);
+}
 
 }  // namespace
 
@@ -115,12 +124,10 @@ inline bool Coalescer::SameFlow(const Packet& a, const Packet& b) {
 }
 
 inline int Coalescer::Find(const Packet& packet, uint8_t tag) const {
-  const uint64_t pattern = tag * 0x0101010101010101;
+  const uint64_t pattern = tag * uint64_t{0x0101010101010101};
   for (int half = 0; half < 2; ++half) {
     for (uint64_t hits = ZeroBytes(tags_[half] ^ pattern); hits != 0; hits &= hits - 1) {
       const int slot = half * 8 + std::countr_zero(hits) / 8;
-      // The trick above finds a byte too many now and then, also of a free slot, whose flow may be long gone.
-      if (static_cast<uint8_t>(tags_[half] >> (slot % 8 * 8)) != tag) continue;
       if (SameFlow(flows_[slot].first, packet)) return slot;
     }
   }
@@ -128,16 +135,14 @@ inline int Coalescer::Find(const Packet& packet, uint8_t tag) const {
 }
 
 inline bool Coalescer::ChecksumsHold(const Packet& packet) {
-  if (packet.version == 4 && (Fold(SumOf(packet.data, 20)) != 0xffff || Load16(packet.data + 10) == 0xffff)) {
-    return false;
-  }
+  if (packet.version == 4 && !Ipv4SumHolds(packet.data)) return false;
   // In both versions the addresses, which are summed up too, stand right before the upper layer.
   const uint32_t from = packet.version == 4 ? 12 : 8;
   const uint32_t upper_length = packet.length - packet.ip_length;
   return Fold(SumOf(packet.data + from, packet.length - from) + packet.protocol + upper_length) == 0xffff;
 }
 
-// Of the same flow: cheap comparisons first, sums last.
+// Of a packet of the same flow: cheap comparisons first, sums last. One with a wrong sum fits nothing.
 inline Coalescer::Fit Coalescer::Match(Flow& flow, const Packet& packet) const {
   const Packet& first = flow.first;
   if (!packet.mergeable || packet.header_length != first.header_length || packet.length > first.length ||
@@ -158,7 +163,7 @@ inline Coalescer::Fit Coalescer::Match(Flow& flow, const Packet& packet) const {
     if (flow.count == 1) id_step = grown == 0 && (first.data[6] & 0x40) ? 0 : 1;
     if (grown != static_cast<uint16_t>(id_step * flow.count)) return Fit::kDiffers;
   }
-  if (!ChecksumsHold(packet)) return Fit::kCorrupt;
+  if (!ChecksumsHold(packet)) return Fit::kDiffers;
   if (!flow.verified) {
     if (!ChecksumsHold(first)) return Fit::kFirstCorrupt;
     flow.verified = true;
@@ -194,7 +199,6 @@ void Coalescer::Add(uint8_t* data, const Inner& inner) {
     }
     Close(slot);
     verified = fit == Fit::kFirstCorrupt;
-    packet.mergeable &= fit != Fit::kCorrupt;
   }
   if (packet.mergeable && !packet.push) {
     Begin(packet, tag, verified);

@@ -87,7 +87,7 @@ class Coalescer {
     bool push;
   };
 
-  enum class Fit { kFits, kDiffers, kCorrupt, kFirstCorrupt };
+  enum class Fit { kFits, kDiffers, kFirstCorrupt };
 
   static bool Read(uint8_t* data, const Inner& inner, Packet* out);
   static uint8_t Tag(const Packet& packet);

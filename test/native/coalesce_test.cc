@@ -121,6 +121,7 @@ TEST_CASE("coalesce: a segment that differs from its flow's is not put to it") {
       {"option's last byte", [](Spec& s) { s.options[11] += 1; }},
       {"option's first byte", [](Spec& s) { s.options[0] = 0; }},
       {"no options", [](Spec& s) { s.options.clear(); }},
+      {"no options, little payload", [](Spec& s) { s.options.clear(), s.payload.resize(1); }},
       {"more options", [](Spec& s) { s.options.insert(s.options.end(), 4, 1); }},
       {"as long, of other parts", [](Spec& s) { s.options.resize(8), s.payload.resize(104); }},
       {"TTL", [](Spec& s) { s.ttl -= 1; }},
@@ -149,16 +150,27 @@ TEST_CASE("coalesce: a segment that differs from its flow's is not put to it") {
   }
 }
 
-TEST_CASE("coalesce: each byte of the addresses tells flows apart") {
+TEST_CASE("coalesce: each byte of the addresses and ports tells flows apart") {
+  // So many that some look alike at first sight (256 kinds).
   for (const uint8_t version : {4, 6}) {
-    const size_t from = version == 4 ? 12 : 8, to = version == 4 ? 20 : 40;
+    const size_t from = version == 4 ? 12 : 8, to = version == 4 ? 24 : 44;
+    Spec spec = Tcp(version);
+    spec.options.clear();
+    spec.payload.resize(1);
     for (size_t at = from; at < to; ++at) {
+      Rig rig;
+      for (uint32_t n = 0; n < 4 * 255; ++n) {
+        spec.from = static_cast<uint16_t>(1000 + n / 255);
+        Bytes other = Build(spec.Next());
+        other[at] ^= static_cast<uint8_t>(1 + n % 255);
+        FixLengthsAndChecksums(other);
+        rig.Add(spec);
+        rig.Add(other);
+        rig.Flush();
+      }
       CAPTURE(version);
       CAPTURE(at);
-      Bytes other = Build(Tcp(version).Next());
-      other[at] ^= 0x40;
-      FixLengthsAndChecksums(other);
-      CHECK(Run({Build(Tcp(version)), other}) == "1 1");
+      CHECK(rig.out.size() == 2 * 4 * 255);
     }
   }
 }
@@ -313,6 +325,9 @@ TEST_CASE("coalesce: a checksum that is right but would be written another way i
     REQUIRE(udp.from < 0xffff);
   }
   CHECK(Run({udp, udp.Next()}) == "2");
+  odd = Build(udp);
+  Put16(odd, 26, 0);  // none, though it would be right
+  CHECK(Run({odd, Build(udp.Next())}) == "1 1");
 }
 
 TEST_CASE("coalesce: UDP without a checksum, with another length, or without payload passes alone") {
@@ -435,7 +450,8 @@ TEST_CASE("coalesce: a packet without ports closes all from its source to its de
       Put16(first, 2, 148);
       FixIpChecksum(first);
       portless.emplace_back("first fragment", first);
-      Bytes options = Build(spec);
+      // Read without them, it would be TCP that can be put together.
+      Bytes options = Build(spec.With([](Spec& s) { s.acknowledged = 0x50100000; }));
       options[0] = 0x46;
       options.insert(options.begin() + 20, 4, 1);
       Put16(options, 2, static_cast<uint32_t>(options.size()));
@@ -493,6 +509,20 @@ TEST_CASE("coalesce: a packet without ports closes all from its source to its de
       CHECK(rig.Counts() == "2 2 1 2 2 2");
     }
   }
+}
+
+TEST_CASE("coalesce: the versions' addresses are not mistaken for each other") {
+  Bytes six = Build(Tcp(6));
+  const Bytes four = Portless(Tcp(4), IPPROTO_ICMP);
+  std::copy(four.begin() + 12, four.begin() + 20, six.begin() + 12);
+  FixLengthsAndChecksums(six);
+  Rig rig;
+  rig.Add(six);
+  rig.Add(four);
+  REQUIRE(rig.out.size() == 1);
+  CHECK(rig.out[0].bytes == four);
+  rig.Flush();
+  CHECK(rig.out.size() == 2);
 }
 
 TEST_CASE("coalesce: interleaved flows are told apart") {
