@@ -151,3 +151,26 @@ TEST_CASE("table swap: readers see whole, living, ever newer tables while they a
   CHECK(torn == 0);
   CHECK(older == 0);
 }
+
+TEST_CASE("table swap: a reader's mark is seen before it reads which table is in force") {
+  // The order of a store and a later load, which processors swap: it shows only where both threads do nothing else.
+  TableSwap swap(1);
+  std::atomic<bool> done{false}, started{false};
+  int wrong = 0;
+  std::thread reader([&] {
+    while (!done.load(std::memory_order_relaxed)) {
+      const Table* table = swap.Enter(0);
+      for (int looks = 0; looks < 20; looks++) {
+        const volatile Table* again = table;  // read each time
+        if (!const_cast<const Table*>(again)->peers().empty() || table->mtu() != 0) wrong++;
+      }
+      swap.Leave(0);
+      started = true;
+    }
+  });
+  while (!started) std::this_thread::yield();
+  for (int i = 0; i < 300'000; i++) swap.Publish(Table::Empty());
+  done = true;
+  reader.join();
+  CHECK(wrong == 0);
+}
