@@ -38,6 +38,24 @@ static_assert(sizeof(Counter) == 8 && std::atomic<uint64_t>::is_always_lock_free
   X(wakeups, "times a worker slept and was woken")                               \
   X(send_retries, "messages sent again: no GSO, or an error that was not theirs")
 
+struct Named {
+  const char* name;
+  const char* meaning;
+};
+inline constexpr Named kCounterNames[] = {
+#define X(name, meaning) {#name, meaning},
+    LODEN_COUNTERS(X)
+#undef X
+};
+inline constexpr Named kDropNames[] = {
+#define X(id, name, meaning) {name, meaning},
+    LODEN_DROPS(X)
+#undef X
+};
+inline constexpr int kCounterCount = static_cast<int>(sizeof kCounterNames / sizeof kCounterNames[0]);
+// Of a worker: counters, then drops of packets from the device, then of packets from the wire.
+inline constexpr int kTotalCount = kCounterCount + 2 * kDropCount;
+
 struct WorkerCounters {
 #define X(name, meaning) Counter name;
   LODEN_COUNTERS(X)
@@ -45,6 +63,7 @@ struct WorkerCounters {
   Counter out_drops[kDropCount];  // packets from the device
   Counter in_drops[kDropCount];   // packets from the wire
 };
+static_assert(sizeof(WorkerCounters) == kTotalCount * sizeof(Counter));
 
 struct PeerCounters {
   Counter out_packets, out_bytes, in_packets, in_bytes;
