@@ -102,13 +102,12 @@ Received ReceiveMessage(int fd, Message* out, Failure* failure) {
   ssize_t got;
   do {
     got = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
+    // ECONNRESET: the other end has closed with something of ours unread. It is told once, before what it sent last.
+  } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0) {
     const int error = errno;
     out->bytes.clear();
     if (error == EAGAIN) return Received::kNothing;
-    // It has closed with something of ours unread.
-    if (error == ECONNRESET) return Received::kEnd;
     *failure = {error, "recvmsg"};
     return Received::kFailed;
   }
