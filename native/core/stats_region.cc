@@ -115,7 +115,7 @@ bool StatsRegion::MapFile(int fd) {
   if (!kept) memcpy(base_, &wanted, sizeof wanted);
   // What an earlier process had reserved is read again; whether it has memory is not believed.
   for (int w = 0; w < kMaxWorkers; w++) {
-    const uint32_t slots = std::min(HeaderOf(base_)->reserved[w].load(std::memory_order_relaxed), kMaxSlots);
+    const uint32_t slots = HeaderOf(base_)->reserved[w].load(std::memory_order_relaxed);
     if (slots > 0 && !Allocate(w, slots)) Detach(w);
   }
   return true;
