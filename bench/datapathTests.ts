@@ -42,16 +42,7 @@ async function load<T>(
   const seconds = times.seconds + times.warm;
   const [before, port] = pinned ? [['taskset', '-c', '0'], PINNED_PORT] : [[], PORT];
   const out = await pair.from.run(
-    [
-      ...(process.env.PIN && command === 'rtt' ? ['taskset', '-c', '0'] : []),
-      NETLOAD,
-      command,
-      '--to',
-      pair.address,
-      '--port',
-      String(PORT + (process.env.PIN && command === 'rtt' ? 1 : 0)),
-      ...options,
-    ],
+    [...before, ...[NETLOAD, command, '--to', pair.address, '--port', String(port)], ...options],
     { timeout: (seconds + 20) * 1000 },
   );
   return JSON.parse(out) as T;
