@@ -150,6 +150,12 @@ export const OPTIONS = {
     'false',
     'Drop packets to addresses of our subnet that no pod has.',
   ),
+  'udp-threads': one(
+    'Network',
+    integer(0, 16),
+    '0',
+    'Threads that forward packets of the udp backend; 0: chosen by the number of CPUs.',
+  ),
 
   'subnet-file': one(
     'Files',
@@ -161,6 +167,12 @@ export const OPTIONS = {
   'state-dir': one('Files', path, DEFAULTS.stateDir, 'Directory of what must outlive a reboot.', {
     commands: ['run', 'cleanup'],
   }),
+  takeover: one(
+    'Files',
+    boolean,
+    'false',
+    'Take the place of the daemon that runs with this --run-dir, if there is one, and lose no packet.',
+  ),
 
   'healthz-ip': one('Health and logs', address(), '0.0.0.0', 'Address for /healthz and /readyz.'),
   'healthz-port': one(

@@ -29,9 +29,13 @@ export interface RunOptions {
   readonly fullyRandom: boolean;
   readonly forwardRules: boolean;
   readonly blackholeRoute: boolean;
+  /** Of the udp backend; 0: chosen by the number of CPUs. */
+  readonly udpThreads: number;
   readonly subnetFile: string;
   readonly runDir: string;
   readonly stateDir: string;
+  /** Take the place of a running daemon. */
+  readonly takeover: boolean;
   /** Undefined: no health server. */
   readonly healthz: { readonly ip: string; readonly port: number } | undefined;
   readonly log: { readonly level: NonNullable<Values['log-level']>; readonly format: Values['log-format'] };
@@ -106,9 +110,11 @@ export function runOptions(flags: Flags, env: Env): RunOptions {
     fullyRandom: !values['ip-masq-fully-random-disable'],
     forwardRules: values['iptables-forward-rules'],
     blackholeRoute: values['ip-blackhole-route'],
+    udpThreads: values['udp-threads'],
     subnetFile: values['subnet-file'],
     runDir: values['run-dir'],
     stateDir: values['state-dir'],
+    takeover: values.takeover,
     healthz: port === 0 ? undefined : { ip: formatAddr(values['healthz-ip']), port },
     log: { level: values['log-level'] ?? klogLevel(values.v), format: values['log-format'] },
     notes: notes(settings, env),

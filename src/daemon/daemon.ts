@@ -2,6 +2,8 @@ import type { HostFacts, PeerProblem } from '../backends/backend.ts';
 import type { RunOptions } from '../config/run.ts';
 import { KEYS } from '../contract.ts';
 import { ConfigError } from '../errors.ts';
+import type { Forwarder } from '../forwarder/forwarder.ts';
+import { chooseThreads } from '../forwarder/threads.ts';
 import type { Firewall } from '../kernel/firewall.ts';
 import type { Observer } from '../kernel/observer.ts';
 import type { Reconciler } from '../kernel/reconciler.ts';
@@ -12,6 +14,7 @@ import type { Identity, SubnetStore } from '../subnet/api.ts';
 import type { Lease, LeaseRequest, LeaseSnapshot, LeaseState } from '../subnet/types.ts';
 import { Convergence } from './convergence.ts';
 import { claimNetwork } from './exclusive.ts';
+import { ForwardingFeed } from './forwarding.ts';
 import type { HostView, HostWatch } from './hostWatch.ts';
 import type { ChangeLog, Logger } from './log.ts';
 import { type NetworkInForce, NetworkSource } from './networkSource.ts';
@@ -44,6 +47,7 @@ export interface Parts {
   readonly observer: Observer;
   readonly reconciler: Reconciler;
   readonly firewall: Firewall;
+  readonly forwarder: Forwarder;
   readonly hostWatch: HostWatch;
   readonly subnetFile: SubnetFile;
   /** Called with each lease we come to hold, to be remembered across reboots. */
@@ -69,6 +73,7 @@ export class Daemon {
   /** The lease last held: what the kernel is programmed for, also while it is lost or fenced. */
   #held: Lease | undefined;
   readonly #leases = new ServedLeases(() => this.kick());
+  readonly #forwarding: ForwardingFeed;
   /** What the reconciler was last asked for. */
   #asked:
     | { network: NetworkInForce; held: Lease; served: ServedLeases['served']; host: HostFacts }
@@ -83,6 +88,8 @@ export class Daemon {
   constructor(parts: Parts, fatal: (cause: unknown) => void) {
     this.#parts = parts;
     const { prefix } = parts.options.etcd;
+    const { state } = parts.observer;
+    this.#forwarding = new ForwardingFeed(parts.forwarder, state, chooseThreads(parts.options.udpThreads));
     this.#network = new NetworkSource({
       key: `${prefix}/${KEYS.config}`,
       keeps: (next) => this.#held === undefined || isCompatible(this.#held.subnets, next),
@@ -223,9 +230,11 @@ export class Daemon {
         prune: true,
       });
       this.#asked = { network, held, served, host };
+      this.#forwarding.take(network, view, host);
       this.#peers = view.peers.size;
       this.#takePeerProblems(found);
     }
+    this.#forwarding.feed();
     // Not awaited: a slow iptables lock must not keep peers waiting; onChange tells when it is done.
     void firewall.set(firewallRules(network, held, options));
   }
@@ -321,6 +330,7 @@ export class Daemon {
         .status()
         .failing.slice(0, 5)
         .map((f) => `${f.object}: ${f.error}`),
+      forwarder: this.#forwarding.problems,
       firewall: this.#asked ? firewall.status() : undefined,
       subnetFile: { written: subnetFile.written, error: subnetFile.error },
     };
@@ -331,7 +341,8 @@ export class Daemon {
     const conflicts = this.#parts.reconciler
       .status()
       .conflicts.map((c) => `${c.object}: in conflict with ${c.with}`);
-    return problems(this.situation(), this.#peerProblems.slice(0, 100), conflicts);
+    const { warnings } = this.#parts.forwarder;
+    return problems(this.situation(), this.#peerProblems.slice(0, 100), [...conflicts, ...warnings]);
   }
 }
 

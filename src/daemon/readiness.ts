@@ -16,6 +16,8 @@ export interface Situation {
   readonly applied: boolean;
   /** The kernel's own words for the first objects that fail. */
   readonly failing: readonly string[];
+  /** What keeps the forwarder of the backend from its work; undefined when it has none. */
+  readonly forwarder: readonly string[] | undefined;
   readonly firewall: FirewallStatus | undefined;
   readonly subnetFile: { readonly written: boolean; readonly error: string | undefined };
 }
@@ -31,6 +33,7 @@ export function waitingFor(s: Situation): string | undefined {
   }
   if (s.failing.length > 0) return `the kernel refuses: ${s.failing.join('; ')}`;
   if (!s.applied) return 'programming the kernel';
+  if (s.forwarder?.[0] !== undefined) return s.forwarder[0];
   if (s.firewall && !s.firewall.inSync) return `the firewall: ${s.firewall.error ?? 'being set up'}`;
   if (s.subnetFile.error) return s.subnetFile.error;
   if (!s.subnetFile.written) return 'writing the subnet file';
@@ -45,6 +48,7 @@ export function problems(s: Situation, peers: readonly string[], conflicts: read
     s.host,
     s.lease?.state === 'fenced' ? s.lease.reason : undefined,
     ...s.failing,
+    ...(s.forwarder ?? []),
     s.firewall?.error ?? undefined,
     ...(s.firewall?.problems ?? []),
     s.subnetFile.error,

@@ -1,4 +1,5 @@
 import { VERSION } from '../contract.ts';
+import type { ForwarderJson } from '../forwarder/stats.ts';
 import type { ReconcilerStatus } from '../kernel/status.ts';
 import { formatAddr } from '../net/addr.ts';
 import { formatPrefix } from '../net/prefix.ts';
@@ -13,6 +14,8 @@ export interface StatusContext {
   readonly startedAt: Date;
   readonly subnetFile: string;
   readonly kernel: () => ReconcilerStatus;
+  /** Null: nothing was ever forwarded here. */
+  readonly forwarder: () => ForwarderJson | null;
   /** Messages sent to rtnetlink to change something, since the start. */
   readonly netlinkMessages: () => number;
   /** The store's clock, milliseconds: what lease expiry is told in. */
@@ -69,6 +72,7 @@ export function statusJson(daemon: Daemon, context: StatusContext): unknown {
       repairs: { ...kernel.repairs, ...situation.firewall?.repairs },
       messages: context.netlinkMessages(),
     },
+    forwarder: context.forwarder(),
     store: {
       connected: store?.connected ?? false,
       revision: store?.revision == null ? null : String(store.revision),

@@ -25,12 +25,12 @@ export async function readSmall(path: string): Promise<string | undefined> {
 }
 
 /**
- * Replace a file in one step: whoever reads it sees the old text or the new, also after a power cut. Makes the
+ * Replace a file in one step: whoever reads it sees the old content or the new, also after a power cut. Makes the
  * directory when it is missing. Throws {@link LodenError}.
  */
 export async function writeAtomically(
   path: string,
-  text: string,
+  content: string | Uint8Array,
   mode: number,
   dirMode: number,
 ): Promise<void> {
@@ -43,7 +43,7 @@ export async function writeAtomically(
     try {
       // open(2) subtracts the umask.
       await file.chmod(mode);
-      await file.writeFile(text);
+      await file.writeFile(content);
       await file.sync();
     } finally {
       await file.close();

@@ -73,6 +73,7 @@ describe('readiness', () => {
     lease: { state: 'held', lease: {} as never },
     applied: true,
     failing: [],
+    forwarder: undefined,
     firewall: { inSync: true, error: null, repairs: { masquerade: 0, forward: 0 }, problems: [] },
     subnetFile: { written: true, error: undefined },
   };
@@ -91,6 +92,7 @@ describe('readiness', () => {
       [{ lease: undefined }, /lease/],
       [{ failing: ['link flannel.1: EPERM'] }, /EPERM/],
       [{ applied: false }, /programming/],
+      [{ forwarder: ['cannot listen on UDP'] }, /cannot listen/],
       [{ firewall: { ...fine.firewall!, inSync: false, error: 'no nft' } }, /no nft/],
       [{ subnetFile: { written: false, error: 'read-only' } }, /read-only/],
       [{ subnetFile: { written: false, error: undefined } }, /subnet file/],
@@ -100,11 +102,11 @@ describe('readiness', () => {
 
   test('every problem is told once', () => {
     const found = problems(
-      { ...fine, host: 'x', network: { inForce: true, problem: 'y' } },
+      { ...fine, host: 'x', network: { inForce: true, problem: 'y' }, forwarder: ['f'] },
       ['x', 'peer'],
       ['c'],
     );
-    expect(found).toEqual(['y', 'x', 'c', 'peer']);
+    expect(found).toEqual(['y', 'x', 'f', 'c', 'peer']);
   });
 });
 

@@ -20,8 +20,19 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   subnet: ['net/', 'native/'],
   backends: ['net/', 'kernel/types.ts', 'subnet/types.ts'],
   config: ['net/', 'backends/', 'subnet/types.ts'],
+  forwarder: ['net/', 'native/', 'backends/', 'subnet/files.ts'],
   handover: ['native/', 'forwarder/bundle.ts'],
-  daemon: ['net/', 'native/', 'netlink/', 'kernel/', 'subnet/', 'backends/', 'config/'],
+  daemon: [
+    'net/',
+    'native/',
+    'netlink/',
+    'kernel/',
+    'subnet/',
+    'backends/',
+    'config/',
+    'forwarder/',
+    'handover/',
+  ],
 };
 
 /** Pure: nothing of Node, neither modules nor globals. */

@@ -1,0 +1,404 @@
+import { closeSync, constants, openSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ForwarderTable } from '../backends/backend.ts';
+import { encodeTable } from '../backends/udp/tableBytes.ts';
+import { FILES } from '../contract.ts';
+import type { ForwarderAbility, ForwarderAddon, NativeForwarder } from '../native/forwarder.ts';
+import { type Addr, formatAddr } from '../net/addr.ts';
+import type { Bundle } from './bundle.ts';
+import * as fds from './ends.ts';
+import { readSaved, SavedFile, type SavedForwarding } from './tableFile.ts';
+import { deviceTrouble, refusedOffloads, socketTrouble } from './words.ts';
+
+/** What is to be forwarded, as the daemon knows it. */
+export interface ForwarderWish extends SavedForwarding {
+  /** Of the device, as the kernel was last seen to hold it; undefined: there is none to attach to. `any`: whichever there is. */
+  readonly ifindex: number | 'any' | undefined;
+  /** For a forwarder that has no descriptors yet; those that were handed over keep their number. */
+  readonly threads: number;
+}
+
+export interface ForwarderOptions {
+  readonly native: ForwarderAddon;
+  readonly runDir: string;
+  readonly onNote?: (
+    level: 'info' | 'warn',
+    message: string,
+    fields?: Readonly<Record<string, unknown>>,
+  ) => void;
+}
+
+/** Milliseconds before what was refused is tried again: nobody tells when a port or a device comes free. */
+const RETRY = 1_000;
+
+/**
+ * Owns the descriptors and the native forwarder, and makes both agree with a wish. Opening and closing is done here, on
+ * the event loop; no packet ever waits for it. All that is wrong is a value: nothing of this ends the daemon.
+ */
+export class Forwarder {
+  readonly #options: Required<ForwarderOptions>;
+  readonly #saved: SavedFile;
+  readonly #listeners = new Set<() => void>();
+  #native: NativeForwarder | undefined;
+  #wish: ForwarderWish | undefined;
+  #ends: fds.Ends = fds.NO_ENDS;
+  /** In force. */
+  #table: ForwarderTable | undefined;
+  #running = false;
+  #ability: ForwarderAbility | undefined;
+  #released = false;
+  #closed = false;
+  /** By what they are about. */
+  #problems: ReadonlyMap<string, string> = new Map();
+  #saveProblem: string | undefined;
+  #told = '';
+  #retry: NodeJS.Timeout | undefined;
+  #restartedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ForwarderOptions) {
+    this.#options = { onNote: () => {}, ...options };
+    this.#saved = new SavedFile(this.#tableFile, (problem) => {
+      this.#saveProblem = problem;
+      this.#tell();
+    });
+  }
+
+  /** Be told that {@link problems} or {@link bundle} may have changed. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  get #tableFile(): string {
+    return join(this.#options.runDir, FILES.forwarderTable);
+  }
+
+  /** What shall be forwarded from now on; undefined: nothing, and what is saved is forgotten. */
+  set(wish: ForwarderWish | undefined): void {
+    if (this.#closed) return;
+    const had = this.#wish;
+    this.#wish = wish;
+    if (!wish) {
+      if (had) this.#saved.save(undefined);
+    } else if (!had || !isSavedAlike(had, wish)) {
+      this.#saved.save(wish);
+    }
+    this.#settle();
+  }
+
+  /**
+   * Forward what the last daemon did, as it is saved: after a kill, when nobody has handed anything over. False when
+   * nothing is saved.
+   */
+  async resumeSaved(threads: number): Promise<boolean> {
+    const saved = await this.#readSaved();
+    if (!saved || this.#wish || this.#closed) return false;
+    this.#wish = { ...saved, ifindex: 'any', threads };
+    this.#settle();
+    return true;
+  }
+
+  /** Load what {@link adopt} needs, so that it takes no time when packets wait. */
+  async prepare(): Promise<void> {
+    const saved = await this.#readSaved();
+    if (saved) encodeTable(saved.table);
+  }
+
+  /**
+   * Forward between these from now on, by the table that is saved. Rejects with an Error that says why not: the descriptors
+   * stay the caller's then, and must not be closed before.
+   */
+  async adopt(bundle: Bundle): Promise<void> {
+    const saved = await this.#readSaved();
+    if (!saved) throw new Error(`there is no table to forward by in ${this.#tableFile}`);
+    if (this.#closed || this.#wish) throw new Error('something is forwarded already');
+    const ends = fds.inspect(this.#options.native, bundle);
+    this.#wish = {
+      device: bundle.device,
+      ifindex: 'any',
+      port: bundle.port,
+      local: ends.udp.map(({ addr }) => addr),
+      threads: bundle.queues.length,
+      table: saved.table,
+    };
+    this.#ends = ends;
+    this.#settle();
+    if (this.#running) return;
+    const why = this.problems.join('; ');
+    clearTimeout(this.#retry);
+    this.#wish = undefined;
+    this.#ends = fds.NO_ENDS;
+    throw new Error(why);
+  }
+
+  /** What there is to hand over, while all is whole. */
+  get bundle(): Bundle | undefined {
+    const { tun, udp } = this.#ends;
+    const queues = fds.queuesOf(this.#ends);
+    return tun && queues.length > 0 ? { device: tun.device, port: udp[0]!.port, queues } : undefined;
+  }
+
+  /**
+   * Stop, and give the descriptors away: they stay open here until {@link stop}, and the kernel's queues behind them hold what
+   * comes. Undefined: there is nothing to give. From now on wishes are only noted.
+   */
+  async release(): Promise<Bundle | undefined> {
+    this.#released = true;
+    clearTimeout(this.#retry);
+    // Whoever takes over forwards by what is saved. Packets go on meanwhile.
+    await this.#saved.settled();
+    this.#halt();
+    return this.bundle;
+  }
+
+  /** After a {@link release} that came to nothing: forward again. */
+  resume(): void {
+    if (!this.#released) return;
+    this.#released = false;
+    this.#settle();
+  }
+
+  /** Everything read is sent on, then all is closed. What is saved stays. */
+  async stop(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    this.#native?.close();
+    this.#running = false;
+    this.#options.native.closeFds(fds.leftOver(this.#ends, fds.NO_ENDS));
+    this.#ends = fds.NO_ENDS;
+    await this.#saved.settled();
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  /** Threads at work. */
+  get threads(): number {
+    return this.#running ? (fds.countOf(this.#ends) ?? 0) : 0;
+  }
+
+  /** What the kernel does for us, once it has been asked. */
+  get ability(): ForwarderAbility | undefined {
+    return this.#ability;
+  }
+
+  /** In force. */
+  get table(): ForwarderTable | undefined {
+    return this.#table;
+  }
+
+  /** Undefined before anything was ever forwarded. */
+  get native(): NativeForwarder | undefined {
+    return this.#native;
+  }
+
+  /** What keeps it from forwarding all that is wished, in words; empty when nothing does. */
+  get problems(): readonly string[] {
+    return this.#problems.size > 0 ? [...this.#problems.values()] : [];
+  }
+
+  /** What does not keep it from forwarding, but should not be. */
+  get warnings(): readonly string[] {
+    return this.#saveProblem === undefined ? [] : [this.#saveProblem];
+  }
+
+  #readSaved(): Promise<SavedForwarding | undefined> {
+    return readSaved(this.#tableFile, (reason) =>
+      this.#options.onNote('warn', 'what is saved of the forwarder is not used', {
+        file: this.#tableFile,
+        reason,
+      }),
+    );
+  }
+
+  /**
+   * Makes descriptors, table and threads agree with the wish. What is right already is not touched. `isNews`: something has
+   * changed before.
+   */
+  #settle(isNews = false): void {
+    clearTimeout(this.#retry);
+    if (this.#released || this.#closed) return;
+    const { native } = this.#options;
+    const wish = this.#wish;
+    const problems = new Map<string, string>();
+    const before = this.#ends;
+    const after = wish ? this.#wanted(wish, problems) : fds.NO_ENDS;
+    const left = fds.leftOver(before, after);
+    const isChanged = left.length > 0 || fds.leftOver(after, before).length > 0;
+    if (isChanged || !wish) this.#halt();
+    this.#ends = after;
+    if (left.length > 0) native.closeFds(left);
+    if (wish) {
+      this.#try(
+        'table',
+        problems,
+        (e) => `cannot use the forwarding table: ${e.message}`,
+        () => this.#use(wish.table),
+      );
+      if (!this.#running && this.#table) this.#go(problems);
+    } else {
+      this.#table = undefined;
+    }
+    this.#problems = problems;
+    if (problems.size > 0) this.#retryLater();
+    this.#tell(isChanged || isNews);
+  }
+
+  /** What there is of the descriptors that are wished, opened where it is missing; why there is not more, in `problems`. */
+  #wanted(wish: ForwarderWish, problems: Map<string, string>): fds.Ends {
+    const { native } = this.#options;
+    const { device, ifindex, port } = wish;
+    const { tun: old, udp } = this.#ends;
+    const isSame = old?.device === device && (ifindex === 'any' || old.ifindex === ifindex);
+    let tun = isSame ? old : undefined;
+    const kept = udp.filter((end) => wish.local.some((a) => fds.isBoundTo(end, a, port)));
+    const count = fds.countOf({ tun, udp: kept }) ?? wish.threads;
+    const ends = wish.local.flatMap((a) => {
+      const end = kept.find((e) => fds.isBoundTo(e, a, port));
+      return (
+        end ??
+        this.#try(`udp ${a.family}`, problems, socketTrouble(a, port), () =>
+          fds.bind(native, a, port, count),
+        ) ??
+        []
+      );
+    });
+    if (!tun) {
+      if (ifindex === undefined) problems.set('device', `waiting for the device ${device}`);
+      else
+        tun = this.#try('device', problems, deviceTrouble(device), () => fds.attach(native, device, count));
+      if (tun && ifindex !== 'any' && tun.ifindex !== ifindex) {
+        // Another one by now: it is going to be seen, and may have to be exchanged.
+        native.closeFds(tun.fds);
+        tun = undefined;
+        problems.set('device', `waiting for a look at the device ${device}`);
+      }
+    }
+    return { tun, udp: ends };
+  }
+
+  #try<T>(
+    about: string,
+    problems: Map<string, string>,
+    trouble: (e: NodeJS.ErrnoException) => string,
+    work: () => T,
+  ): T | undefined {
+    try {
+      return work();
+    } catch (e) {
+      problems.set(about, trouble(e as NodeJS.ErrnoException));
+      return undefined;
+    }
+  }
+
+  #use(table: ForwarderTable): void {
+    if (this.#table === table) return;
+    this.#opened().swap(encodeTable(table));
+    this.#table = table;
+  }
+
+  #go(problems: Map<string, string>): void {
+    const queues = fds.queuesOf(this.#ends);
+    if (queues.length === 0) return;
+    const ability = this.#try(
+      'threads',
+      problems,
+      (e) => `cannot start to forward: ${e.message}`,
+      () => this.#opened().start(queues),
+    );
+    if (!ability) return;
+    this.#running = true;
+    const isNews = JSON.stringify(ability) !== JSON.stringify(this.#ability);
+    this.#ability = ability;
+    const { onNote } = this.#options;
+    onNote('info', 'forwarding', { threads: queues.length, ...this.#where() });
+    const refused = refusedOffloads(ability);
+    if (isNews && refused.length > 0) onNote('info', 'the kernel leaves some work to us', { refused });
+  }
+
+  #where(): Readonly<Record<string, unknown>> {
+    const { tun, udp } = this.#ends;
+    return {
+      device: tun?.device,
+      port: udp[0]?.port,
+      local: udp.map(({ addr }: { addr: Addr }) => formatAddr(addr)),
+    };
+  }
+
+  #halt(): void {
+    if (this.#running) this.#native?.stop();
+    this.#running = false;
+  }
+
+  /** Its counters go on from where the last daemon left them. */
+  #opened(): NativeForwarder {
+    if (this.#native) return this.#native;
+    const { native, runDir, onNote } = this.#options;
+    let file = -1;
+    try {
+      file = openSync(join(runDir, FILES.forwarderStats), constants.O_RDWR | constants.O_CREAT, 0o644);
+    } catch (e) {
+      onNote('warn', 'the counters of the forwarder are kept by this process alone', {
+        reason: (e as Error).message,
+      });
+    }
+    try {
+      this.#native = native.forwarder(file, () => this.#deviceLost());
+      return this.#native;
+    } finally {
+      if (file >= 0) closeSync(file);
+    }
+  }
+
+  /** A worker has found its queue dead, and sleeps. News of a device we have left already comes here too. */
+  #deviceLost(): void {
+    const { tun, udp } = this.#ends;
+    if (!this.#running || !tun) return;
+    this.#halt();
+    if (!tun.fds.every((fd) => this.#isQueueOf(fd, tun))) {
+      this.#options.native.closeFds(tun.fds);
+      this.#ends = { tun: undefined, udp };
+      this.#options.onNote('warn', 'the device is gone; packets from peers wait', { device: tun.device });
+      this.#settle(true);
+      return;
+    }
+    // Its device is there: begin again, once at once, then with a pause, or this would be all we do.
+    const now = performance.now();
+    if (now - this.#restartedAt > RETRY) {
+      this.#restartedAt = now;
+      this.#settle(true);
+    } else {
+      this.#problems = new Map([['device', `the device ${tun.device} gives errors`]]);
+      this.#retryLater();
+      this.#tell();
+    }
+  }
+
+  #isQueueOf(fd: number, tun: fds.TunEnd): boolean {
+    try {
+      return this.#options.native.tunIdentity(fd).ifindex === tun.ifindex;
+    } catch {
+      return false;
+    }
+  }
+
+  #retryLater(): void {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#settle(), RETRY).unref();
+  }
+
+  /** Once for each change. */
+  #tell(isChanged = false): void {
+    const text = [...this.problems, ...this.warnings, this.#running].join('\n');
+    if (text === this.#told && !isChanged) return;
+    this.#told = text;
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+const isSavedAlike = (a: SavedForwarding, b: SavedForwarding): boolean =>
+  a.table === b.table &&
+  a.device === b.device &&
+  a.port === b.port &&
+  a.local.map(formatAddr).join() === b.local.map(formatAddr).join();

@@ -1,0 +1,130 @@
+import { open, rm } from 'node:fs/promises';
+import type { ForwarderTable } from '../backends/backend.ts';
+import { decodeTable, encodeTable, MAX_TABLE_BYTES } from '../backends/udp/tableBytes.ts';
+import { LodenError } from '../errors.ts';
+import { type Addr, addrBytes, addrFromBytes, type Family } from '../net/addr.ts';
+import { writeAtomically } from '../subnet/files.ts';
+
+/** All that is needed to forward: what the last daemon did is what the next one does until it knows better. */
+export interface SavedForwarding {
+  readonly device: string;
+  readonly port: number;
+  /** Addresses the sockets are bound to, at most one of each family. */
+  readonly local: readonly Addr[];
+  readonly table: ForwarderTable;
+}
+
+/**
+ * The file: magic "LodenFW1" (8), u16 port (little-endian), u8 length of the device's name, 15 bytes of it (padded by 0),
+ * two local addresses (u8 family, 16 bytes; IPv4, then IPv6; family 0: none), then the table (native/core/table.h).
+ */
+const MAGIC = new TextEncoder().encode('LodenFW1');
+const NAME_MAX = 15;
+const NAME_AT = MAGIC.length + 2;
+const LOCAL_AT = NAME_AT + 1 + NAME_MAX;
+const ADDRESS = 17;
+const TABLE_AT = LOCAL_AT + 2 * ADDRESS;
+
+export function encodeSaved({ device, port, local, table }: SavedForwarding): Uint8Array {
+  const name = new TextEncoder().encode(device);
+  if (name.length === 0 || name.length > NAME_MAX) throw new RangeError(`no name of a device: ${device}`);
+  const rest = encodeTable(table);
+  const bytes = new Uint8Array(TABLE_AT + rest.length);
+  bytes.set(MAGIC);
+  new DataView(bytes.buffer).setUint16(MAGIC.length, port, true);
+  bytes[NAME_AT] = name.length;
+  bytes.set(name, NAME_AT + 1);
+  for (const a of local) {
+    const at = LOCAL_AT + (a.family === 4 ? 0 : ADDRESS);
+    bytes[at] = a.family;
+    bytes.set(addrBytes(a), at + 1);
+  }
+  bytes.set(rest, TABLE_AT);
+  return bytes;
+}
+
+/** Undefined, with the reason, for anything but such a file. */
+export function decodeSaved(bytes: Uint8Array): { saved: SavedForwarding } | { wrong: string } {
+  if (bytes.length < TABLE_AT) return { wrong: 'it is too short' };
+  if (MAGIC.some((byte, i) => bytes[i] !== byte))
+    return { wrong: 'it does not begin like one of this version' };
+  const port = bytes[MAGIC.length]! | (bytes[MAGIC.length + 1]! << 8);
+  const length = bytes[NAME_AT]!;
+  const name = bytes.subarray(NAME_AT + 1, NAME_AT + 1 + length);
+  const isName = length > 0 && length <= NAME_MAX && name.every((c) => c > 0x20 && c < 0x7f && c !== 0x2f);
+  if (port === 0 || !isName) return { wrong: 'its port or its device is none' };
+  const local: Addr[] = [];
+  for (const [i, family] of ([4, 6] as const).entries()) {
+    const at = LOCAL_AT + i * ADDRESS;
+    if (bytes[at] === 0) continue;
+    if (bytes[at] !== family) return { wrong: `its local address is of family ${bytes[at]}` };
+    local.push(addressAt(bytes, at + 1, family));
+  }
+  const read = decodeTable(bytes.subarray(TABLE_AT));
+  if ('wrong' in read) return { wrong: `its table: ${read.wrong}` };
+  return { saved: { device: new TextDecoder().decode(name), port, local, table: read.table } };
+}
+
+const addressAt = (bytes: Uint8Array, at: number, family: Family): Addr =>
+  addrFromBytes(bytes.subarray(at, at + (family === 4 ? 4 : 16)));
+
+/** What is saved; undefined when there is no file, or none to be believed (`onWrong` is told why). */
+export async function readSaved(
+  path: string,
+  onWrong: (reason: string) => void,
+): Promise<SavedForwarding | undefined> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      if (size > TABLE_AT + MAX_TABLE_BYTES) throw new Error(`it has ${size} bytes`);
+      const read = decodeSaved(await file.readFile());
+      if ('saved' in read) return read.saved;
+      onWrong(read.wrong);
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') onWrong((cause as Error).message);
+  }
+  return undefined;
+}
+
+/** Keeps the file as it should be: of several wishes that come while one is written, the last. */
+export class SavedFile {
+  readonly #path: string;
+  readonly #onError: (message: string | undefined) => void;
+  #next: Uint8Array | 'none' | undefined;
+  #writing: Promise<void> | undefined;
+
+  /** `onError` is told of a failure, and of its end (undefined). */
+  constructor(path: string, onError: (message: string | undefined) => void) {
+    this.#path = path;
+    this.#onError = onError;
+  }
+
+  save(saved: SavedForwarding | undefined): void {
+    this.#next = saved ? encodeSaved(saved) : 'none';
+    this.#writing ??= this.#work().finally(() => {
+      this.#writing = undefined;
+    });
+  }
+
+  /** When all is written. */
+  async settled(): Promise<void> {
+    await this.#writing;
+  }
+
+  async #work(): Promise<void> {
+    for (let next = this.#next; next !== undefined; next = this.#next) {
+      this.#next = undefined;
+      try {
+        if (next === 'none') await rm(this.#path, { force: true });
+        else await writeAtomically(this.#path, next, 0o600, 0o755);
+        this.#onError(undefined);
+      } catch (e) {
+        this.#onError(e instanceof LodenError ? e.message : (e as Error).message);
+      }
+    }
+  }
+}
