@@ -104,6 +104,12 @@ export class Forwarder {
     if (saved) encodeTable(saved.table);
   }
 
+  /** Have ready what {@link adopt} will need. Nothing of another daemon's is touched. Throws when it cannot be had. */
+  async prepare(): Promise<void> {
+    this.#opened();
+    await this.#readSaved();
+  }
+
   /**
    * Forward between these from now on, by the table that is saved. Rejects with an Error that says why not: the descriptors
    * stay the caller's then, and must not be closed before.

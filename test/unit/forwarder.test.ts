@@ -357,7 +357,10 @@ describe('a bundle', () => {
   test('is taken as it is, with its own number of threads', async () => {
     const { native, bundle } = await given();
     const { forwarder } = setUp(native);
+    await forwarder.prepare();
+    expect(native.last.running).toBe(false);
     await forwarder.adopt(bundle);
+    expect(native.forwarders).toHaveLength(2);
     expect(forwarder.running).toBe(true);
     expect(native.last.queues).toEqual(bundle.queues);
     native.calls.length = 0;
