@@ -2,10 +2,11 @@
 
 #include <errno.h>
 
+#include <algorithm>
+
 namespace loden::core {
 
-Forwarder::Forwarder(CounterStore& counters, EventSink& events)
-    : counters_(counters), events_(events), tables_(kMaxWorkers) {}
+Forwarder::Forwarder(StatsRegion& stats, EventSink& events) : stats_(stats), events_(events), tables_(kMaxWorkers) {}
 
 Forwarder::~Forwarder() { Stop(); }
 
@@ -14,10 +15,12 @@ Failure Forwarder::Start(std::span<const Queue> queues, uint16_t port, QueueAbil
   if (queues.empty() || queues.size() > kMaxWorkers) return {EINVAL, "start"};
   *ability = {true, true, true, true};
   running_ = true;
+  stats_.Reserve(static_cast<int>(queues.size()), slots_);
   for (size_t i = 0; i < queues.size(); ++i) {
     const int number = static_cast<int>(i);
     if (workers_.size() == i) {
-      workers_.push_back(std::make_unique<Worker>(number, tables_, *counters_.worker(number), counters_.peers(number), events_));
+      workers_.push_back(
+          std::make_unique<Worker>(number, tables_, *stats_.worker(number), stats_.peers(number), events_));
     }
     QueueAbility each;
     if (const Failure failure = workers_[i]->Start(queues[i], port, &each)) {
@@ -35,6 +38,13 @@ Failure Forwarder::Start(std::span<const Queue> queues, uint16_t port, QueueAbil
 void Forwarder::Stop() {
   for (const auto& worker : workers_) worker->Stop();
   running_ = false;
+}
+
+void Forwarder::Swap(std::unique_ptr<const Table> table) {
+  for (const Peer& peer : table->peers()) slots_ = std::max(slots_, peer.slot + 1);
+  // Before a worker can see the table.
+  stats_.Reserve(std::max(1, static_cast<int>(workers_.size())), slots_);
+  tables_.Publish(std::move(table));
 }
 
 }  // namespace loden::core

@@ -7,28 +7,16 @@
 #include <vector>
 
 #include "../failure.h"
-#include "stats.h"
+#include "stats_region.h"
 #include "table_swap.h"
 #include "worker.h"
 
 namespace loden::core {
 
-inline constexpr int kMaxWorkers = 16;
-
-// Where counters are kept, for each worker.
-class CounterStore {
- public:
-  virtual WorkerCounters* worker(int i) = 0;
-  virtual PeerCounters* peers(int i) = 0;
-
- protected:
-  ~CounterStore() = default;
-};
-
 // Not for several threads at once.
 class Forwarder {
  public:
-  Forwarder(CounterStore& counters, EventSink& events);
+  Forwarder(StatsRegion& stats, EventSink& events);
   ~Forwarder();
 
   // A worker for each queue, at most kMaxWorkers; `port` is where peers listen. EBUSY: it runs already.
@@ -38,13 +26,14 @@ class Forwarder {
   void Stop();
   bool running() const { return running_; }
   // Any time.
-  void Swap(std::unique_ptr<const Table> table) { tables_.Publish(std::move(table)); }
+  void Swap(std::unique_ptr<const Table> table);
 
  private:
-  CounterStore& counters_;
+  StatsRegion& stats_;
   EventSink& events_;
   TableSwap tables_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  uint32_t slots_ = 0;  // that the tables so far have used
   bool running_ = false;
 };
 

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { NativeError } from '../errors.ts';
+import type { ForwarderAddon } from './forwarder.ts';
 
 /** A netlink socket with its own thread. Made in the wanted network namespace, where it stays for life. */
 export interface NativeNetlink {
@@ -40,7 +41,32 @@ export interface NativeMonitor {
   close(): void;
 }
 
-export interface Addon {
+/** A listening SEQPACKET socket. */
+export interface NativeListener {
+  /** Undefined when nobody waits. `onReady`: there is something to receive. */
+  accept(onReady: () => void): NativeConnection | undefined;
+  close(): void;
+}
+
+/** A connected SEQPACKET socket. Nothing on it ever waits. It holds the event loop until it is closed. */
+export interface NativeConnection {
+  /** Whose socket the other end is (SO_PEERCRED): of who connected, or listened, at that moment. */
+  readonly peer: { readonly pid: number; readonly uid: number; readonly gid: number };
+  /**
+   * Send one message, whole, of 1 to 65,536 bytes with at most 253 descriptors, which stay the caller's. False when the
+   * other end does not take it now; throws `{code: 'EPIPE'}` when there is none.
+   */
+  send(bytes: Uint8Array, fds: readonly number[]): boolean;
+  /**
+   * The next message; its descriptors are the caller's to close (close-on-exec is set). `refused`: it was too long, or
+   * not all its descriptors could be taken; those that came are closed. `end`: there will be no more. Undefined: not now.
+   */
+  receive(): { readonly bytes: Uint8Array; readonly fds: readonly number[] } | 'refused' | 'end' | undefined;
+  /** The other end sees it at once, after what was sent before. Idempotent. */
+  close(): void;
+}
+
+export interface Addon extends ForwarderAddon {
   /** `netnsFd` -1: the process's own. `rcvbuf` bytes (forced past rmem_max when allowed). */
   netlinkOpen(protocol: number, netnsFd: number, rcvbuf: number): NativeNetlink;
   /**
@@ -56,8 +82,20 @@ export interface Addon {
     onHints: (hints: readonly NetlinkHint[], overrun: boolean) => void,
     ownPort?: number,
   ): NativeMonitor;
-  /** Send one datagram to NOTIFY_SOCKET (`/path` or `@abstract`). False when nobody listens. */
-  sdNotify(socketPath: string, state: string): boolean;
+  /**
+   * Send one datagram to NOTIFY_SOCKET (`/path` or `@abstract`), with at most 253 descriptors beside it (FDSTORE=1).
+   * False when nobody listens, or takes no more now.
+   */
+  sdNotify(socketPath: string, state: string, fds?: readonly number[]): boolean;
+  /** Set FD_CLOEXEC; throws `{code: 'EBADF'}` for what is no open descriptor. */
+  closeOnExec(fds: readonly number[]): void;
+  /**
+   * Listen on a Unix socket of type SEQPACKET, whose file gets mode 0600; throws `{code: 'EADDRINUSE'}` when there is a
+   * file. `onReady`: somebody may be accepted. It does not hold the event loop.
+   */
+  handoverListen(path: string, onReady: () => void): NativeListener;
+  /** Connect to such a socket. Throws `{code}`: ECONNREFUSED when nobody listens, ENOENT, EAGAIN when too many wait. */
+  handoverConnect(path: string, onReady: () => void): NativeConnection;
   /** flock(fd, LOCK_EX | LOCK_NB). False when somebody else holds it. */
   flockTry(fd: number): boolean;
   /** SO_PEERCRED of a connected Unix socket's descriptor. */
