@@ -98,16 +98,12 @@ export class Forwarder {
     return true;
   }
 
-  /** Load what {@link adopt} needs, so that it takes no time when packets wait. */
-  async prepare(): Promise<void> {
-    const saved = await this.#readSaved();
-    if (saved) encodeTable(saved.table);
-  }
-
   /** Have ready what {@link adopt} will need. Nothing of another daemon's is touched. Throws when it cannot be had. */
   async prepare(): Promise<void> {
     this.#opened();
-    await this.#readSaved();
+    const saved = await this.#readSaved();
+    // Code that has run once runs faster when packets wait for it.
+    if (saved) encodeTable(saved.table);
   }
 
   /**
