@@ -258,4 +258,39 @@ inline std::vector<Bytes> NaiveCut(const std::vector<Super>& supers) {
   return all;
 }
 
+inline Spec Udp(uint8_t version = 4) {
+  Spec spec;
+  spec.version = version;
+  spec.protocol = IPPROTO_UDP;
+  return spec;
+}
+
+inline Spec Tcp(uint8_t version) {
+  Spec spec;
+  spec.version = version;
+  return spec;
+}
+
+// `count` packets of a flow in a row.
+inline std::vector<Spec> Train(Spec first, size_t count) {
+  std::vector<Spec> train{std::move(first)};
+  while (train.size() < count) train.push_back(train.back().Next());
+  return train;
+}
+
+// Adds all, flushes, and sees that the same packets come out in the same order.
+inline std::string Run(const std::vector<Bytes>& packets, bool uso = true) {
+  Rig rig(uso);
+  for (const Bytes& packet : packets) rig.Add(packet);
+  rig.Flush();
+  CHECK(NaiveCut(rig.out) == packets);
+  return rig.Counts();
+}
+
+inline std::string Run(const std::vector<Spec>& specs, bool uso = true) {
+  std::vector<Bytes> packets;
+  for (const Spec& spec : specs) packets.push_back(Build(spec));
+  return Run(packets, uso);
+}
+
 }  // namespace coalescing
