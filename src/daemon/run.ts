@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { RunOptions } from '../config/run.ts';
-import type { Env } from '../config/sources.ts';
 import { FILES, VERSION } from '../contract.ts';
+import { Forwarder } from '../forwarder/forwarder.ts';
+import { forwarderJson, peersText } from '../forwarder/stats.ts';
 import { Firewall } from '../kernel/firewall.ts';
 import { NetlinkKernel } from '../kernel/netlinkKernel.ts';
 import { Observer } from '../kernel/observer.ts';
@@ -17,6 +18,7 @@ import { readSubnetEnv } from '../subnet/subnetEnv.ts';
 import { type Resource, serveControl, serveHealth } from './api.ts';
 import { Daemon } from './daemon.ts';
 import { endpointAddrs } from './endpoints.ts';
+import { Handover } from './handover.ts';
 import { HostWatch } from './hostWatch.ts';
 import { ChangeLog, type Logger, openLog } from './log.ts';
 import { MacBook } from './macBook.ts';
@@ -30,7 +32,7 @@ import { SubnetFile } from './subnetFile.ts';
  * `loden run`: the composition root. Opens everything, runs until a signal or a fatal error, closes everything in
  * reverse. The data path and the lease stay as they are.
  */
-export async function runDaemon(options: RunOptions, env: Env): Promise<void> {
+export async function runDaemon(options: RunOptions, env: NodeJS.ProcessEnv): Promise<void> {
   const { log, flush } = openLog(options.log);
   try {
     await using stack = new AsyncDisposableStack();
@@ -46,7 +48,7 @@ export async function runDaemon(options: RunOptions, env: Env): Promise<void> {
 
 async function compose(
   options: RunOptions,
-  env: Env,
+  env: NodeJS.ProcessEnv,
   log: Logger,
   stack: AsyncDisposableStack,
 ): Promise<void> {
@@ -55,11 +57,26 @@ async function compose(
   for (const note of options.notes) log.warn({ note }, 'option');
   const stop = stack.use(stopSignal(log));
 
+  // The first to begin and the last to end: packets wait for nothing that follows, and who takes over for nothing else.
+  await mkdir(options.runDir, { recursive: true, mode: 0o755 });
+  const forwarder = new Forwarder({
+    native: addon(),
+    runDir: options.runDir,
+    onNote: (level, message, fields) => log[level](fields ?? {}, message),
+  });
+  const handover = new Handover({ options, env, log, stop, forwarder });
+  stack.defer(() => handover.end());
+  stack.defer(() => forwarder.stop());
+  await handover.take();
+
   const state = stack.use(
     await StateDir.open(options.stateDir, (err) =>
       log.error({ err }, 'cannot write the state directory: a reboot will have forgotten the last lease'),
     ),
   );
+  handover.listen();
+  stack.defer(() => handover.close());
+  await handover.resume();
   const identity: Identity = {
     get node() {
       return state.node;
@@ -77,10 +94,10 @@ async function compose(
   stack.defer(() => notifier.stopping());
 
   // The socket answers before etcd does: that is when people ask.
-  await mkdir(options.runDir, { recursive: true, mode: 0o755 });
   const resources = new Map<string, Resource>([
     ['/v1/status', () => ({ value: statusJson(daemon, context) })],
     ['/v1/leases', () => ({ pieces: daemonLeases(daemon) })],
+    ['/v1/forwarder/peers', () => ({ pieces: peersText(forwarder) })],
   ]);
   const ready = () => daemon.ready;
 
@@ -120,6 +137,7 @@ async function compose(
       observer,
       reconciler,
       firewall,
+      forwarder,
       hostWatch: new HostWatch({
         observer,
         wish: options.uplink,
@@ -133,12 +151,14 @@ async function compose(
     },
     stop.abort,
   );
+  forwarder.onChange(() => daemon.kick());
   const context = {
     node: () => identity.node,
     instance: identity.instance,
     startedAt,
     subnetFile: options.subnetFile,
     kernel: () => reconciler.status(),
+    forwarder: () => forwarderJson(forwarder, addon()),
     netlinkMessages: () => kernel.socket.counters.messages,
     clock: () => addon().bootTimeMs(),
   };

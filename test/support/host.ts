@@ -79,6 +79,12 @@ export class Host implements AsyncDisposable {
     return ['--run-dir', this.runDir, '--state-dir', this.stateDir, '--subnet-file', this.subnetFile];
   }
 
+  /** How its daemon is started, for whoever starts it in another way than {@link start}. */
+  get command(): readonly string[] {
+    const { endpoints, args = [] } = this.#options;
+    return [LODEN, 'run', '--etcd-endpoints', endpoints.join(','), ...this.dirs, ...args];
+  }
+
   /** Start the daemon and wait until it is ready; `wait: false` returns at once. */
   async start(
     options: {
@@ -91,14 +97,25 @@ export class Host implements AsyncDisposable {
     if (this.#daemon && this.#daemon.ended === undefined) {
       throw new Error(`${this.name} runs a daemon already`);
     }
-    const argv = [
-      ...[LODEN, 'run', '--etcd-endpoints', this.#options.endpoints.join(','), ...this.dirs],
-      ...(this.#options.args ?? []),
-      ...(options.args ?? []),
-    ];
+    const argv = [...this.command, ...(options.args ?? [])];
     const env = { ...this.#options.env, ...options.env };
     this.#daemon = await this.netns.start(argv, { log: this.logFile, env });
     if (options.wait ?? true) await this.ready(options.timeout);
+  }
+
+  /** Start a daemon that takes over from the running one, and wait until that has ended in order and this one is ready. */
+  async takeOver(): Promise<void> {
+    const old = this.daemon;
+    this.#daemon = undefined;
+    await this.start({ args: ['--takeover'], wait: false });
+    const taker = this.daemon;
+    const ended = await Promise.race([old.exited, taker.exited]);
+    if (taker.ended !== undefined) {
+      this.#daemon = old;
+      throw new Error(`${this.name}: the daemon that takes over ended (${ended}):\n${taker.tail()}`);
+    }
+    if (ended !== 'status 0') throw new Error(`${this.name}: the daemon taken over from ended by ${ended}`);
+    await this.ready();
   }
 
   /** Wait until `/readyz` says yes. Throws with the end of the log when the daemon ends first or `timeout` ms pass. */
