@@ -59,10 +59,13 @@ bool SameAddresses(const uint8_t* a, const uint8_t* b, uint8_t version) {
   return (Differ64(a + 8, b + 8) | Differ64(a + 16, b + 16) | Differ64(a + 24, b + 24) | Differ64(a + 32, b + 32)) == 0;
 }
 
+// Whether a sum over data with its checksum in it, not all 0, folds to 0xffff.
+bool IsRight(Sum sum) { return sum % 0xffff == 0; }
+
 // Of a header without options. Added up in the machine's byte order: what is right in one is right in the other.
 bool Ipv4SumHolds(const uint8_t* ip) {
   const uint64_t sum = uint64_t{Raw32(ip)} + Raw32(ip + 4) + Raw32(ip + 8) + Raw32(ip + 12) + Raw32(ip + 16);
-  return Fold(sum) == 0xffff && Load16(ip + 10) != 0xffff;  // a sender writes 0 instead
+  return IsRight(sum) && Load16(ip + 10) != 0xffff;  // a sender writes 0 instead
 }
 
 // The high bit of each byte of `word` that is 0, and of no other.
@@ -139,7 +142,7 @@ inline bool Coalescer::ChecksumsHold(const Packet& packet) {
   // In both versions the addresses, which are summed up too, stand right before the upper layer.
   const uint32_t from = packet.version == 4 ? 12 : 8;
   const uint32_t upper_length = packet.length - packet.ip_length;
-  return Fold(SumOf(packet.data + from, packet.length - from) + packet.protocol + upper_length) == 0xffff;
+  return IsRight(SumOf(packet.data + from, packet.length - from) + packet.protocol + upper_length);
 }
 
 // Of a packet of the same flow: cheap comparisons first, sums last. One with a wrong sum fits nothing.
