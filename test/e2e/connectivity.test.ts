@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import type { ForwarderJson } from '../../src/forwarder/stats.ts';
 import type { ClusterOptions } from '../support/cluster.ts';
 import { FlannelHost } from '../support/flannel.ts';
 import { dump, overlayText } from '../support/kernelText.ts';
@@ -58,12 +59,40 @@ async function expectOverlay(name: string, segments: readonly number[], options:
 }
 
 describe.each(Object.entries(STACKS))('%s', (stack, families) => {
-  test.each(['vxlan', 'host-gw'])('%s connects all pods', async (Type) => {
+  test.each(['vxlan', 'host-gw', 'udp'])('%s connects all pods', async (Type) => {
     await expectOverlay(`${Type}-${stack}`, stack === 'v4' ? [0, 0, 0] : [0, 0], {
       families,
       backend: { Type },
+      // As many queues on every machine.
+      args: ['--udp-threads', '1'],
     });
   });
+});
+
+test('udp with more threads than one, on another port, is the network when no other is named', async () => {
+  await using cluster = await pinnedCluster([0, 1], {
+    families: [4, 6],
+    config: { Backend: undefined },
+    args: ['--udp-threads', '3'],
+  });
+  await cluster.configure({ Backend: { Type: 'udp', Port: 9000 } });
+  const [first] = cluster.hosts;
+  const pods = await Promise.all(cluster.hosts.map((host) => host.workload()));
+  await until('the port to be changed', async () =>
+    (await Promise.all(cluster.hosts.map((h) => h.netns.run(['ss', '-Huln'])))).every((text) =>
+      text.includes(':9000'),
+    ),
+  );
+  await expectPings(pods, cluster.families);
+  for (const family of cluster.families) await expectFullSize(pods[0]!, pods[1]!, family);
+  const { forwarder } = await first!.get<{ forwarder: ForwarderJson }>('/v1/status');
+  expect(forwarder).toMatchObject({ running: true, threads: 3 });
+  expect(forwarder.counters.out_packets).toBeGreaterThan(0);
+  expect(forwarder.counters.in_packets).toBeGreaterThan(0);
+  const peers = await first!.get<{ outPackets: number; inPackets: number }[]>('/v1/forwarder/peers');
+  expect(peers).toMatchObject([{ subnets: ['10.42.2.0/24', 'fd00:42:0:2::/64'] }]);
+  expect(peers[0]!.outPackets).toBeGreaterThan(0);
+  expect(peers[0]!.inPackets).toBeGreaterThan(0);
 });
 
 test('with DirectRouting peers on the link are routed to, others are behind the tunnel', async () => {

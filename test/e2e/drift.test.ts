@@ -237,6 +237,43 @@ describe('vxlan', () => {
   });
 });
 
+describe('udp', () => {
+  let scene: Scene;
+  beforeAll(async () => {
+    scene = await Scene.create('udp');
+  });
+  afterAll(() => scene?.[Symbol.asyncDispose]());
+
+  const ALL = ['link', 'sysctl', 'address', 'route'];
+  test.each([
+    ['the device deleted', ['link del flannel0'], ALL],
+    [
+      'another device in its place',
+      ['link del flannel0', 'tuntap add flannel0 mode tun vnet_hdr', 'link set flannel0 up'],
+      ALL,
+    ],
+    ['the device renamed', ['link set flannel0 down', 'link set flannel0 name away'], ALL],
+    ['the device taken down', ['link set flannel0 down'], ['link', 'address', 'route']],
+    ['the device down and up', ['link set flannel0 down', 'link set flannel0 up'], ['address', 'route']],
+    ['the MTU changed', ['link set flannel0 mtu 1300'], ['link']],
+    ['an MTU without IPv6', ['link set flannel0 mtu 1000'], ['link', 'address', 'route']],
+    ['the queue shortened', ['link set flannel0 txqueuelen 1'], ['link']],
+    ['its mark removed', ['link set flannel0 alias other'], ['link']],
+    ['the route deleted', ['route del 10.42.0.0/16'], ['route']],
+    ['the IPv6 route deleted', ['-6 route del fd00:42::/48'], ['route']],
+    ['the address deleted', ['addr del 10.42.1.0/32 dev flannel0'], ['address', 'route']],
+    ['the IPv6 address deleted', ['addr del fd00:42:0:1::/128 dev flannel0'], ['address']],
+  ])('%s', async (_, commands, kinds) => {
+    const foreign = await scene.foreign();
+    await scene.expectRepaired(kinds, () => scene.change(commands));
+    expect(await scene.foreign()).toBe(foreign);
+  });
+
+  test('the uplink down and up', async () => {
+    await scene.expectRepaired([], () => scene.change(DOWN_UP));
+  });
+});
+
 describe('host-gw', () => {
   let scene: Scene;
   beforeAll(async () => {

@@ -55,8 +55,9 @@ const isUp = (link: Row): boolean => (link.flags as string[]).includes('UP');
 function linkLine(link: Row): string {
   const info = link.linkinfo as { info_kind: string; info_data?: Row };
   const options = Object.keys(info.info_data ?? {});
-  const vxlan = words(info.info_data ?? {}, ...options);
-  return `link ${link.ifname} ${isUp(link) ? 'up' : 'down'} ${words(link, 'mtu', 'address', 'ifalias')} ${info.info_kind} ${vxlan}`;
+  const data = words(info.info_data ?? {}, ...options);
+  const queue = info.info_kind === 'tun' ? ` ${words(link, 'txqlen')}` : '';
+  return `link ${link.ifname} ${isUp(link) ? 'up' : 'down'} ${words(link, 'mtu', 'address', 'ifalias')}${queue} ${info.info_kind} ${data}`;
 }
 
 const addressLines = (link: Row): string[] =>

@@ -87,5 +87,5 @@ const sysctls = (host: Host): Promise<string> =>
   host.netns.run([
     'sh',
     '-c',
-    'cd /proc/sys/net && grep . ipv4/ip_forward ipv6/conf/all/forwarding $(ls -d ipv6/conf/flannel*/accept_ra 2>/dev/null)',
+    'cd /proc/sys/net && grep . ipv4/ip_forward ipv6/conf/all/forwarding $(ls -d ipv6/conf/flannel*/accept_ra ipv4/conf/flannel0/accept_local 2>/dev/null)',
   ]);
