@@ -8,9 +8,9 @@ export const UNDERLAYS = ['offload', 'wire'] as const;
 export type UnderlayName = (typeof UNDERLAYS)[number];
 
 /** What is done with each variant; one gives several figures. */
-export const TESTS = ['tcp1', 'tcp4', 'both', 'udp64', 'udp1400', 'rttTcp', 'rttUdp'] as const;
+export const TESTS = ['tcp1', 'tcp4', 'both', 'steady1', 'udp64', 'udp1400', 'rttTcp', 'rttUdp'] as const;
 /** Only when asked for. */
-export const MORE_TESTS = ['rttTcpIdle', 'rttUdpIdle'] as const;
+export const MORE_TESTS = ['steady4', 'steadyBoth', 'rttTcpIdle', 'rttUdpIdle'] as const;
 export type TestName = (typeof TESTS)[number] | (typeof MORE_TESTS)[number];
 
 /** One measurement. Figures by their name: see {@link FIGURES}. */
@@ -66,6 +66,12 @@ const rtt = (test: TestName, about: string, aims: readonly Aim[]): Figure[] => [
   { test, name: 'p99', about: `${about} p99, µs`, digits: 0, ...LESS, aims: [] },
 ];
 
+/** By netload, not by iperf3. */
+const steady = (test: TestName, about: string): Figure[] => [
+  { test, name: 'gbps', about: `${about} by netload, Gb/s`, digits: 2, ...MORE, aims: [] },
+  { test, name: 'cpuPerGB', about: `CPU s per GB, ${about} by netload`, digits: 2, ...LESS, aims: [] },
+];
+
 /** The rows of the tables. */
 export const FIGURES: readonly Figure[] = [
   {
@@ -81,6 +87,9 @@ export const FIGURES: readonly Figure[] = [
     aims: [min('vxlan', 0.5, 0.95), min('one-packet', 12, 9)],
   },
   { test: 'both', name: 'gbps', about: 'TCP both ways at once, Gb/s', digits: 2, ...MORE, aims: [] },
+  ...steady('steady1', 'TCP x1'),
+  ...steady('steady4', 'TCP x4'),
+  ...steady('steadyBoth', 'TCP both ways'),
   {
     ...{ test: 'udp64', name: 'kpps', about: 'UDP 64 B delivered, kpps', digits: 0, ...MORE },
     aims: [min('vxlan', 1.7, 1.7), min('one-packet', 2.5, 2.5)],

@@ -7,6 +7,7 @@ import { OnePacketHost } from '../test/support/onePacket.ts';
 import { ping } from '../test/support/ping.ts';
 import type { Workload } from '../test/support/workload.ts';
 import type { UnderlayName, VariantName } from './datapathFigures.ts';
+import { IPERF_PORT } from './iperf.ts';
 
 export const NETLOAD = fileURLToPath(new URL('../build/native/netload', import.meta.url));
 export const PORT = 5200;
@@ -50,8 +51,10 @@ export async function makePair(
     }
     const [from, to] = [await a.workload(), await b.workload()];
     await reach(from, to);
-    await serve(to, [], PORT);
-    await serve(to, ['taskset', '-c', String(availableParallelism() - 1)], PINNED_PORT);
+    const netload = (port: number) => [NETLOAD, 'serve', '--port', String(port)];
+    await serve(to, netload(PORT), 'netload');
+    await serve(to, ['taskset', '-c', String(availableParallelism() - 1), ...netload(PINNED_PORT)], 'pinned');
+    await serve(to, ['iperf3', '--server', '--forceflush', '--port', String(IPERF_PORT)], 'iperf3');
     return { variant, cluster, from: from.netns, address: to.addr(4) };
   } catch (error) {
     await cluster[Symbol.asyncDispose]();
@@ -59,11 +62,9 @@ export async function makePair(
   }
 }
 
-async function serve({ host, netns }: Workload, before: readonly string[], port: number): Promise<void> {
-  const server = await netns.start([...before, NETLOAD, 'serve', '--port', String(port)], {
-    log: join(host.dir, `netload-${port}.log`),
-  });
-  await server.saying(/listening/);
+async function serve({ host, netns }: Workload, argv: readonly string[], name: string): Promise<void> {
+  const server = await netns.start(argv, { log: join(host.dir, `${name}.log`) });
+  await server.saying(/listening/i);
 }
 
 /** Both hosts are ready, but the first may have yet to hear of the second. */

@@ -1,5 +1,6 @@
 import type { TestName } from './datapathFigures.ts';
 import { NETLOAD, type Pair, PINNED_PORT, PORT } from './datapathPairs.ts';
+import { iperf } from './iperf.ts';
 
 export interface Times {
   /** Measured, of each test; round trips take half of it. */
@@ -48,7 +49,17 @@ async function load<T>(
   return JSON.parse(out) as T;
 }
 
+/** Each figure of TCP by the tool that everybody has; how it fares on fast paths differs from moment to moment: see `steady`. */
 const tcp =
+  (streams: number, bothWays: boolean) =>
+  async (pair: Pair, times: Times): Promise<Record<string, number>> => {
+    const options = { seconds: times.seconds, streams, bothWays, congestion: CONGESTION };
+    const result = await iperf(pair.from, pair.address, options);
+    return { gbps: result.bitsPerSecond / 1e9, ...priced(result) };
+  };
+
+/** By netload: a thread for each connection's end, and only what comes after warming up. */
+const steady =
   (out: number, back: number) =>
   async (pair: Pair, times: Times): Promise<Record<string, number>> => {
     const result = await load<TcpResult>(
@@ -60,15 +71,21 @@ const tcp =
       ],
       times,
     );
-    if (result.congestion !== CONGESTION) throw new Error(`congestion control was ${result.congestion}`);
     const bytes = result.bytesOut + result.bytesIn;
-    return {
-      gbps: (bytes * 8) / result.seconds / 1e9,
-      // A path that carried nothing has no price.
-      ...(bytes > 0 ? { cpuPerGB: result.cpuSeconds / (bytes / 1e9) } : {}),
-      retransmits: result.retransmits,
-    };
+    return { gbps: (bytes * 8) / result.seconds / 1e9, ...priced({ ...result, bytes }) };
   };
+
+/** CPU seconds per GB (10^9 bytes), if it carried any; throws if it was not the congestion control that was named. */
+function priced(result: {
+  readonly bytes: number;
+  readonly cpuSeconds: number;
+  readonly retransmits: number;
+  readonly congestion: string;
+}): Record<string, number> {
+  const { bytes, cpuSeconds, retransmits, congestion } = result;
+  if (congestion !== CONGESTION) throw new Error(`congestion control was ${congestion}`);
+  return { ...(bytes > 0 ? { cpuPerGB: cpuSeconds / (bytes / 1e9) } : {}), retransmits };
+}
 
 const udp =
   (size: number) =>
@@ -105,9 +122,12 @@ const rtt =
 /** What each test does with a pair; resolves to figures by name, those of FIGURES and some more. */
 export const RUN: Readonly<Record<TestName, (pair: Pair, times: Times) => Promise<Record<string, number>>>> =
   {
-    tcp1: tcp(1, 0),
-    tcp4: tcp(4, 0),
-    both: tcp(1, 1),
+    tcp1: tcp(1, false),
+    tcp4: tcp(4, false),
+    both: tcp(1, true),
+    steady1: steady(1, 0),
+    steady4: steady(4, 0),
+    steadyBoth: steady(1, 1),
     udp64: udp(64),
     udp1400: udp(1400),
     rttTcp: rtt({ udp: false, awake: true }),
