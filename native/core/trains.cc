@@ -17,7 +17,7 @@ bool Trains::Append(const Peer* peer, const uint8_t* headers, uint32_t header_le
   uint8_t& latest = latest_[peer->slot % kLatest];
   Train* train = latest < count_ ? &trains_[latest] : nullptr;
   if (train == nullptr || train->peer != peer || train->closed || size > train->size ||
-      size > kMaxTrainBytes - train->bytes) {
+      train->bytes + size > kMaxTrainBytes) {
     if (count_ == kMaxTrains) return false;
     latest = static_cast<uint8_t>(count_);
     train = &trains_[count_];
