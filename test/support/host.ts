@@ -103,8 +103,11 @@ export class Host implements AsyncDisposable {
     if (options.wait ?? true) await this.ready(options.timeout);
   }
 
-  /** Start a daemon that takes over from the running one, and wait until that has ended in order and this one is ready. */
-  async takeOver(): Promise<void> {
+  /**
+   * Start a daemon that takes over from the running one, and wait until that has ended in order and this one is ready;
+   * `wait: false` does not wait for the latter.
+   */
+  async takeOver(options: { wait?: boolean } = {}): Promise<void> {
     const old = this.daemon;
     this.#daemon = undefined;
     await this.start({ args: ['--takeover'], wait: false });
@@ -115,7 +118,7 @@ export class Host implements AsyncDisposable {
       throw new Error(`${this.name}: the daemon that takes over ended (${ended}):\n${taker.tail()}`);
     }
     if (ended !== 'status 0') throw new Error(`${this.name}: the daemon taken over from ended by ${ended}`);
-    await this.ready();
+    if (options.wait ?? true) await this.ready();
   }
 
   /** Wait until `/readyz` says yes. Throws with the end of the log when the daemon ends first or `timeout` ms pass. */
