@@ -207,18 +207,18 @@ TEST_CASE("stats: a file that is none of this layout starts at zero") {
       CHECK(SizeOf(file.fd) == std::max(before, size));
       if (again == 0) {
         CHECK(AllZero(*region));
-        CHECK(region->Reserve(kMaxWorkers, kMaxSlots));
+        CHECK(region->Reserve(kMaxWorkers, 8000));
         CHECK(AllZero(*region));
-        region->peers(15)[kMaxSlots - 1].in_bytes.Add(3);
+        region->peers(15)[7999].in_bytes.Add(3);
       }
-      CHECK(region->Peer(kMaxSlots - 1).in_bytes == 3);
+      CHECK(region->Peer(7999).in_bytes == 3);
     }
   };
   starts_at_zero("empty", [](int fd) { CHECK(ftruncate(fd, 0) == 0); });
   for (const off_t length : {off_t{1}, off_t{40}, off_t{4096}, off_t{70000}, size - 1}) {
     starts_at_zero("short", [&](int fd) { CHECK(ftruncate(fd, length) == 0); });
   }
-  for (off_t at = 0; at < 40; at++) {
+  for (off_t at = 0; at < 40; at += at < 8 ? 1 : 4) {
     starts_at_zero("one byte of the header", [&](int fd) {
       uint8_t byte = 0;
       CHECK(pread(fd, &byte, 1, at) == 1);
