@@ -131,8 +131,9 @@ Napi::Value Send(const Napi::CallbackInfo& info, Socket& socket) {
   if (bytes.ByteLength() == 0 || bytes.ByteLength() > kMaxMessageBytes) {
     return ThrowType(env, "bytes must be 1 to 65536 bytes");
   }
-  const Failure failure = socket.closed() ? Failure{EPIPE, "sendmsg"}
-                                          : SendMessage(socket.fd(), nullptr, 0, {bytes.Data(), bytes.ByteLength()}, fds);
+  const std::span<const uint8_t> data(bytes.Data(), bytes.ByteLength());
+  const Failure failure =
+      socket.closed() ? Failure{EPIPE, "sendmsg"} : SendMessage(socket.fd(), nullptr, 0, data, fds);
   if (failure.error == EAGAIN) return Napi::Boolean::New(env, false);
   if (failure) return Throw(env, failure, "cannot send to the other daemon");
   return Napi::Boolean::New(env, true);

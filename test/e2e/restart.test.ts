@@ -101,7 +101,7 @@ describe('a daemon that is started again', () => {
         /another loden daemon uses the state directory .*\/state .*stop it or pass another --state-dir/,
       );
       expect(await second('run')).toMatch(
-        /another loden daemon answers on .*loden\.sock; stop it, or choose another --run-dir/,
+        /another loden daemon listens on .*\.sock; stop it, or choose another --run-dir/,
       );
       expect(await second()).toMatch(
         /another loden daemon already serves \/coreos\.com\/network by vxlan on this host .*; stop it first/,

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEFAULTS, EXIT, FILES } from '../../src/contract.ts';
@@ -90,6 +90,22 @@ describe('by udp', () => {
       expect(await refused('--state-dir', join(host.dir, 'other'))).toMatch(/state directory .*\/other, not/);
     });
     expect((await host.request('/readyz')).status).toBe(200);
+  });
+
+  test('a new one that cannot forward gives back what it got', async () => {
+    const table = join(host.runDir, FILES.forwarderTable);
+    const since = host.logs().length;
+    renameSync(table, `${table}.away`);
+    try {
+      await expectNothingHappens(async () => {
+        expect(await refused()).toMatch(
+          /which goes on: there is no table to forward by in .*forwarder\.table/,
+        );
+        await until('the old one to forward again', () => said(host, 'forwarding', since).length === 1);
+      });
+    } finally {
+      renameSync(`${table}.away`, table);
+    }
   });
 
   /** A new daemon that takes `steps` steps of a takeover, says so, and goes no further. */
