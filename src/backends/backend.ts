@@ -110,12 +110,12 @@ export interface Backend<C = unknown> {
   desired(config: C, view: LeaseView, host: HostFacts): Desired;
   /**
    * What is to be forwarded in user space for this view, for backends that need that. `slots`: where peers were when it
-   * was asked last; the second result is for the next time.
+   * was asked last; those of the result are for the next time. It yields now and then, so that the caller can take slices.
    */
   forwarding?(
     config: C,
     view: LeaseView,
     host: HostFacts,
     slots: SlotBook,
-  ): { readonly forwarding: Forwarding; readonly slots: SlotBook };
+  ): Generator<void, { readonly forwarding: Forwarding; readonly slots: SlotBook }>;
 }

@@ -230,7 +230,7 @@ export class Daemon {
         prune: true,
       });
       this.#asked = { network, held, served, host };
-      this.#forwarding.take(network, view, host);
+      await this.#forwarding.take(network, view, host);
       this.#peers = view.peers.size;
       this.#takePeerProblems(found);
     }

@@ -1,6 +1,7 @@
 import { type Forwarding, type HostFacts, NO_SLOTS, type SlotBook } from '../backends/backend.ts';
 import { slotsOf } from '../backends/udp/table.ts';
 import type { Forwarder } from '../forwarder/forwarder.ts';
+import { Slices } from '../kernel/slices.ts';
 import type { ObservedState } from '../kernel/state.ts';
 import type { LeaseView } from '../subnet/types.ts';
 import type { NetworkInForce } from './networkSource.ts';
@@ -20,8 +21,8 @@ export class ForwardingFeed {
     this.#threads = threads;
   }
 
-  /** Another view. */
-  take({ backend, config }: NetworkInForce, view: LeaseView, host: HostFacts): void {
+  /** Another view. Resolves when all that follows from it is known. */
+  async take({ backend, config }: NetworkInForce, view: LeaseView, host: HostFacts): Promise<void> {
     if (!backend.forwarding) {
       this.#forwarding = null;
       return;
@@ -29,9 +30,16 @@ export class ForwardingFeed {
     // Peers keep their counters from the last daemon.
     if (this.#forwarding === undefined && this.#forwarder.table)
       this.#slots = slotsOf(this.#forwarder.table.peers);
-    const { forwarding, slots } = backend.forwarding(config, view, host, this.#slots);
-    this.#slots = slots;
-    this.#forwarding = forwarding;
+    const making = backend.forwarding(config, view, host, this.#slots);
+    const slices = new Slices();
+    for (let step = making.next(); ; step = making.next()) {
+      if (step.done) {
+        this.#slots = step.value.slots;
+        this.#forwarding = step.value.forwarding;
+        return;
+      }
+      if (slices.isOver) await slices.next();
+    }
   }
 
   /** After any look at the kernel: the device may have come, gone, or be another. */

@@ -4,19 +4,12 @@ import type { ForwarderTable } from '../backends/backend.ts';
 import { encodeTable } from '../backends/udp/tableBytes.ts';
 import { FILES } from '../contract.ts';
 import type { ForwarderAbility, ForwarderAddon, NativeForwarder } from '../native/forwarder.ts';
-import { type Addr, formatAddr } from '../net/addr.ts';
+import { formatAddr } from '../net/addr.ts';
 import type { Bundle } from './bundle.ts';
 import * as fds from './ends.ts';
 import { readSaved, SavedFile, type SavedForwarding } from './tableFile.ts';
-import { deviceTrouble, refusedOffloads, socketTrouble } from './words.ts';
-
-/** What is to be forwarded, as the daemon knows it. */
-export interface ForwarderWish extends SavedForwarding {
-  /** Of the device, as the kernel was last seen to hold it; undefined: there is none to attach to. `any`: whichever there is. */
-  readonly ifindex: number | 'any' | undefined;
-  /** For a forwarder that has no descriptors yet; those that were handed over keep their number. */
-  readonly threads: number;
-}
+import { attempt, type ForwarderWish, isAlive, type Problems, wantedEnds } from './wanted.ts';
+import { refusedOffloads } from './words.ts';
 
 export interface ForwarderOptions {
   readonly native: ForwarderAddon;
@@ -48,8 +41,7 @@ export class Forwarder {
   #ability: ForwarderAbility | undefined;
   #released = false;
   #closed = false;
-  /** By what they are about. */
-  #problems: ReadonlyMap<string, string> = new Map();
+  #problems: Problems = new Map();
   #saveProblem: string | undefined;
   #told = '';
   #retry: NodeJS.Timeout | undefined;
@@ -197,7 +189,7 @@ export class Forwarder {
 
   /** What keeps it from forwarding all that is wished, in words; empty when nothing does. */
   get problems(): readonly string[] {
-    return this.#problems.size > 0 ? [...this.#problems.values()] : [];
+    return [...this.#problems.values()];
   }
 
   /** What does not keep it from forwarding, but should not be. */
@@ -223,21 +215,17 @@ export class Forwarder {
     if (this.#released || this.#closed) return;
     const { native } = this.#options;
     const wish = this.#wish;
-    const problems = new Map<string, string>();
+    const problems: Problems = new Map();
     const before = this.#ends;
-    const after = wish ? this.#wanted(wish, problems) : fds.NO_ENDS;
+    const after = wish ? wantedEnds(native, wish, before, this.#running, problems) : fds.NO_ENDS;
     const left = fds.leftOver(before, after);
     const isChanged = left.length > 0 || fds.leftOver(after, before).length > 0;
     if (isChanged || !wish) this.#halt();
     this.#ends = after;
     if (left.length > 0) native.closeFds(left);
     if (wish) {
-      this.#try(
-        'table',
-        problems,
-        (e) => `cannot use the forwarding table: ${e.message}`,
-        () => this.#use(wish.table),
-      );
+      const wrong = (e: Error) => `cannot use the forwarding table: ${e.message}`;
+      attempt('table', problems, wrong, () => this.#use(wish.table));
       if (!this.#running && this.#table) this.#go(problems);
     } else {
       this.#table = undefined;
@@ -247,85 +235,27 @@ export class Forwarder {
     this.#tell(isChanged || isNews);
   }
 
-  /** What there is of the descriptors that are wished, opened where it is missing; why there is not more, in `problems`. */
-  #wanted(wish: ForwarderWish, problems: Map<string, string>): fds.Ends {
-    const { native } = this.#options;
-    const { device, ifindex, port } = wish;
-    const { tun: old, udp } = this.#ends;
-    const isSame = old?.device === device && (ifindex === 'any' || old.ifindex === ifindex);
-    let tun = isSame ? old : undefined;
-    const kept = udp.filter((end) => wish.local.some((a) => fds.isBoundTo(end, a, port)));
-    const count = fds.countOf({ tun, udp: kept }) ?? wish.threads;
-    const ends = wish.local.flatMap((a) => {
-      const end = kept.find((e) => fds.isBoundTo(e, a, port));
-      return (
-        end ??
-        this.#try(`udp ${a.family}`, problems, socketTrouble(a, port), () =>
-          fds.bind(native, a, port, count),
-        ) ??
-        []
-      );
-    });
-    if (!tun) {
-      if (ifindex === undefined) problems.set('device', `waiting for the device ${device}`);
-      else
-        tun = this.#try('device', problems, deviceTrouble(device), () => fds.attach(native, device, count));
-      if (tun && ifindex !== 'any' && tun.ifindex !== ifindex) {
-        // Another one by now: it is going to be seen, and may have to be exchanged.
-        native.closeFds(tun.fds);
-        tun = undefined;
-        problems.set('device', `waiting for a look at the device ${device}`);
-      }
-    }
-    return { tun, udp: ends };
-  }
-
-  #try<T>(
-    about: string,
-    problems: Map<string, string>,
-    trouble: (e: NodeJS.ErrnoException) => string,
-    work: () => T,
-  ): T | undefined {
-    try {
-      return work();
-    } catch (e) {
-      problems.set(about, trouble(e as NodeJS.ErrnoException));
-      return undefined;
-    }
-  }
-
   #use(table: ForwarderTable): void {
     if (this.#table === table) return;
     this.#opened().swap(encodeTable(table));
     this.#table = table;
   }
 
-  #go(problems: Map<string, string>): void {
+  #go(problems: Problems): void {
+    const { tun, udp } = this.#ends;
     const queues = fds.queuesOf(this.#ends);
-    if (queues.length === 0) return;
-    const ability = this.#try(
-      'threads',
-      problems,
-      (e) => `cannot start to forward: ${e.message}`,
-      () => this.#opened().start(queues),
-    );
+    if (!tun || queues.length === 0) return;
+    const wrong = (e: Error) => `cannot start to forward: ${e.message}`;
+    const ability = attempt('threads', problems, wrong, () => this.#opened().start(queues));
     if (!ability) return;
     this.#running = true;
-    const isNews = JSON.stringify(ability) !== JSON.stringify(this.#ability);
+    const refused = refusedOffloads(ability);
+    const isNews = refused.join() !== refusedOffloads(this.#ability).join();
     this.#ability = ability;
     const { onNote } = this.#options;
-    onNote('info', 'forwarding', { threads: queues.length, ...this.#where() });
-    const refused = refusedOffloads(ability);
-    if (isNews && refused.length > 0) onNote('info', 'the kernel leaves some work to us', { refused });
-  }
-
-  #where(): Readonly<Record<string, unknown>> {
-    const { tun, udp } = this.#ends;
-    return {
-      device: tun?.device,
-      port: udp[0]?.port,
-      local: udp.map(({ addr }: { addr: Addr }) => formatAddr(addr)),
-    };
+    const local = udp.map(({ addr }) => formatAddr(addr));
+    onNote('info', 'forwarding', { threads: queues.length, device: tun.device, port: udp[0]!.port, local });
+    if (isNews) onNote('info', 'the kernel leaves some work to us', { refused });
   }
 
   #halt(): void {
@@ -355,12 +285,10 @@ export class Forwarder {
 
   /** A worker has found its queue dead, and sleeps. News of a device we have left already comes here too. */
   #deviceLost(): void {
-    const { tun, udp } = this.#ends;
+    const { tun } = this.#ends;
     if (!this.#running || !tun) return;
     this.#halt();
-    if (!tun.fds.every((fd) => this.#isQueueOf(fd, tun))) {
-      this.#options.native.closeFds(tun.fds);
-      this.#ends = { tun: undefined, udp };
+    if (!isAlive(this.#options.native, tun)) {
       this.#options.onNote('warn', 'the device is gone; packets from peers wait', { device: tun.device });
       this.#settle(true);
       return;
@@ -374,14 +302,6 @@ export class Forwarder {
       this.#problems = new Map([['device', `the device ${tun.device} gives errors`]]);
       this.#retryLater();
       this.#tell();
-    }
-  }
-
-  #isQueueOf(fd: number, tun: fds.TunEnd): boolean {
-    try {
-      return this.#options.native.tunIdentity(fd).ifindex === tun.ifindex;
-    } catch {
-      return false;
     }
   }
 

@@ -40,7 +40,7 @@ export function forwarderJson(forwarder: Forwarder, addon: ForwarderAddon): Forw
   return {
     running: forwarder.running,
     threads: forwarder.threads,
-    refused: forwarder.ability ? refusedOffloads(forwarder.ability) : [],
+    refused: refusedOffloads(forwarder.ability),
     counters,
     drops: { out: dropsAt(names.length), in: dropsAt(names.length + drops.length) },
     ratios: {

@@ -43,8 +43,8 @@ const OFFLOADS: Readonly<Record<keyof ForwarderAbility, string>> = {
   uso: 'UDP segmentation of the TUN device',
 };
 
-/** What the kernel does not do for us. */
-export const refusedOffloads = (ability: ForwarderAbility): string[] =>
+/** What the kernel does not do for us, as far as it has been asked. */
+export const refusedOffloads = (ability: ForwarderAbility | undefined): string[] =>
   (Object.keys(OFFLOADS) as (keyof ForwarderAbility)[])
-    .filter((name) => !ability[name])
+    .filter((name) => ability?.[name] === false)
     .map((name) => OFFLOADS[name]);

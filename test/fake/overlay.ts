@@ -93,6 +93,14 @@ export function host(init: HostInit = {}): HostFacts {
   };
 }
 
+/** What a generator returns, whatever it yields before. */
+export function finish<T>(work: Generator<void, T>): T {
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+  }
+}
+
 /** What a network config, peers and a host make of the kernel. */
 export function desired(config: object, peers: readonly Lease[], facts: HostFacts = host(), self?: Lease) {
   const network = parseNetworkConfig(JSON.stringify(config));
@@ -113,7 +121,7 @@ export function desired(config: object, peers: readonly Lease[], facts: HostFact
     mtu: backend.mtu(options, families, facts),
     devices: backend.devices(options, families),
     check: backend.check(options, families, facts, network),
-    forwarding: backend.forwarding?.(options, view, facts, NO_SLOTS).forwarding,
+    forwarding: backend.forwarding && finish(backend.forwarding(options, view, facts, NO_SLOTS)).forwarding,
     advertisement: backend.advertise(options, families, facts),
   };
 }

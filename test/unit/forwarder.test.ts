@@ -7,10 +7,11 @@ import type { ForwarderTable } from '../../src/backends/backend.ts';
 import { encodeTable } from '../../src/backends/udp/tableBytes.ts';
 import { FILES } from '../../src/contract.ts';
 import { descriptorsOf } from '../../src/forwarder/bundle.ts';
-import { Forwarder, type ForwarderWish } from '../../src/forwarder/forwarder.ts';
+import { Forwarder } from '../../src/forwarder/forwarder.ts';
 import { forwarderJson, peersText } from '../../src/forwarder/stats.ts';
 import { decodeSaved, encodeSaved } from '../../src/forwarder/tableFile.ts';
 import { chooseThreads, threadsFor } from '../../src/forwarder/threads.ts';
+import type { ForwarderWish } from '../../src/forwarder/wanted.ts';
 import { addr } from '../../src/net/addr.ts';
 import { prefix } from '../../src/net/prefix.ts';
 import { FakeForwarderAddon } from '../fake/forwarderAddon.ts';
@@ -412,6 +413,18 @@ describe('a bundle', () => {
     await expect(forwarder.adopt(bundle)).rejects.toThrow(/EBADFD/);
     await forwarder.stop();
     expect(native.open.size).toBe(count);
+  });
+
+  test('whose device has been made anew meanwhile is attached to that', async () => {
+    const { native, bundle } = await given(2);
+    const { forwarder } = setUp(native);
+    await forwarder.adopt(bundle);
+    await forwarder.release();
+    native.device('flannel0', 55);
+    forwarder.resume();
+    expect(forwarder.running).toBe(true);
+    expect(native.tunIdentity(native.last.queues[0]!.tun).ifindex).toBe(55);
+    expect(native.last.queues[0]!.udp4).toBe(bundle.queues[0]!.udp4);
   });
 
   test('is refused without a table, and when it cannot be started', async () => {

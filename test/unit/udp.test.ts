@@ -9,7 +9,16 @@ import { type Addr, bits, formatAddr } from '../../src/net/addr.ts';
 import { formatPrefix, network } from '../../src/net/prefix.ts';
 import type { Lease, LeaseView } from '../../src/subnet/types.ts';
 import { anyAddr, anyPrefix } from '../fake/arbitraries.ts';
-import { desired, type HostInit, host, type LeaseInit, lease, NETWORKS, peer } from '../fake/overlay.ts';
+import {
+  desired,
+  finish,
+  type HostInit,
+  host,
+  type LeaseInit,
+  lease,
+  NETWORKS,
+  peer,
+} from '../fake/overlay.ts';
 
 const UDP = { ...NETWORKS.v4, Backend: { Type: 'udp' } };
 const DUAL = { ...NETWORKS.dual, Backend: { Type: 'udp' } };
@@ -208,10 +217,10 @@ describe('slots', () => {
       peers: new Map(ns.map((n) => udpPeer(n, [4, 6])).map((p) => [p.key, p])),
     });
     const facts = host();
-    const { forwarding } = udpForwarding({ port: 8285 }, view(2, 3, 4), facts, NO_SLOTS);
+    const { forwarding } = finish(udpForwarding({ port: 8285 }, view(2, 3, 4), facts, NO_SLOTS));
     const decoded = decodeTable(encodeTable(forwarding.table));
     const slots = slotsOf('table' in decoded ? decoded.table.peers : []);
-    const after = udpForwarding({ port: 8285 }, view(2, 4, 5), facts, slots).forwarding;
+    const after = finish(udpForwarding({ port: 8285 }, view(2, 4, 5), facts, slots)).forwarding;
     expect(after.table.peers.map((p) => p.slot)).toEqual([0, 2, 3]);
   });
 });

@@ -18,15 +18,16 @@ export const slotsOf = (peers: readonly ForwarderPeer[]): SlotBook => ({
 });
 
 /** What the forwarder is to do for a view: our own ends, and who is where. A lease is one peer, whatever its families. */
-export function udpForwarding(
+export function* udpForwarding(
   { port }: UdpConfig,
   view: LeaseView,
   host: HostFacts,
   before: SlotBook,
-): { readonly forwarding: Forwarding; readonly slots: SlotBook } {
+): Generator<void, { readonly forwarding: Forwarding; readonly slots: SlotBook }> {
   const families = [...view.network.families.keys()];
   const byLease = new Map<Lease, PeerSubnet[]>();
   for (const vetted of vetAnyFamily(view, host)) {
+    yield;
     if ('problem' in vetted) continue;
     const those = byLease.get(vetted.peer.lease);
     if (those) those.push(vetted.peer);
@@ -39,6 +40,7 @@ export function udpForwarding(
   );
   const peers: ForwarderPeer[] = [];
   for (const { name, subnets } of named) {
+    yield;
     const slot = slots.slots.get(name);
     if (slot === undefined) continue;
     peers.push({
