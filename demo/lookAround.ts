@@ -4,7 +4,8 @@ import { LODEN } from '../test/support/host.ts';
 
 /** What to type to look at a demo that was kept, and to remove it. */
 export function lookAround(cluster: Cluster, backend: string): string {
-  const something = backend === 'vxlan' ? 'link del flannel.1' : `route flush proto ${ROUTE_PROTOCOL}`;
+  const device = backend === 'vxlan' ? 'flannel.1' : backend === 'udp' ? 'flannel0' : undefined;
+  const something = device ? `link del ${device}` : `route flush proto ${ROUTE_PROTOCOL}`;
   const host = cluster.hosts[0]!;
   const inside = `ip netns exec ${host.netns.name}`;
   return `

@@ -2,16 +2,19 @@ import { parseArgs } from 'node:util';
 
 export const USAGE = `npm run demo -- [options]
 
-  --backend vxlan|host-gw   how packets get to other hosts (vxlan)
-  --hosts N                 2 to 20 hosts (3)
-  --ipv6                    IPv6 beside IPv4
-  --keep                    leave it running, and say how to look around
-  --remove                  remove what --keep left
-  --json                    results as JSON on standard output, progress on standard error
+  --backend vxlan|udp|host-gw   how packets get to other hosts (vxlan)
+  --hosts N                     2 to 20 hosts (3)
+  --ipv6                        IPv6 beside IPv4
+  --keep                        leave it running, and say how to look around
+  --remove                      remove what --keep left
+  --json                        results as JSON on standard output, progress on standard error
 `;
 
+const BACKENDS = ['vxlan', 'udp', 'host-gw'] as const;
+type DemoBackend = (typeof BACKENDS)[number];
+
 export interface DemoOptions {
-  readonly backend: 'vxlan' | 'host-gw';
+  readonly backend: DemoBackend;
   readonly hosts: number;
   readonly families: readonly (4 | 6)[];
   readonly keep: boolean;
@@ -34,10 +37,10 @@ export function parseOptions(argv: readonly string[]): DemoOptions | 'help' {
     },
   });
   if (values.help) return 'help';
-  const { backend } = values;
+  const backend = BACKENDS.find((name) => name === values.backend);
   const hosts = Number(values.hosts);
-  if (backend !== 'vxlan' && backend !== 'host-gw') {
-    throw new Error(`--backend: expected vxlan or host-gw, got ${JSON.stringify(backend)}`);
+  if (!backend) {
+    throw new Error(`--backend: expected vxlan, udp or host-gw, got ${JSON.stringify(values.backend)}`);
   }
   if (!Number.isInteger(hosts) || hosts < 2 || hosts > 20) {
     throw new Error(`--hosts: expected a number from 2 to 20, got ${JSON.stringify(values.hosts)}`);

@@ -19,6 +19,7 @@ interface Result {
 
 test.each([
   ['vxlan', '--ipv6', [4, 6]],
+  ['udp', '--ipv6', [4, 6]],
   ['host-gw', undefined, [4]],
 ] as const)('the demo of %s %s connects everything with everything', async (backend, flag, families) => {
   const flags = ['--json', '--hosts', '2', '--backend', backend, ...(flag ? [flag] : [])];
@@ -41,7 +42,9 @@ test.each([/daemon on each/, /pings every other/])('interrupted at %s it leaves 
 
 test('says what is wrong with its options', async () => {
   await expect(run(demo('--hosts', '1'))).rejects.toThrow(/--hosts: expected a number from 2 to 20, got "1"/);
-  await expect(run(demo('--backend', 'udp2raw'))).rejects.toThrow(/--backend: expected vxlan or host-gw/);
+  await expect(run(demo('--backend', 'udp2raw'))).rejects.toThrow(
+    /--backend: expected vxlan, udp or host-gw/,
+  );
   await expect(run(demo('--nonsense'))).rejects.toThrow(/nonsense/);
   expect(await run(demo('--help'))).toContain('--keep');
 });
