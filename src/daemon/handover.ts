@@ -34,6 +34,7 @@ export class Handover {
   /** What the service manager has passed and nobody uses yet. */
   #passed: Bundle | undefined;
   #server: HandoverServer | undefined;
+  #unlisten = (): void => {};
 
   constructor(parts: HandoverParts) {
     this.#parts = parts;
@@ -83,11 +84,12 @@ export class Handover {
     this.#passed = undefined;
     if (!forwarder.running) await forwarder.resumeSaved(chooseThreads(options.udpThreads));
     this.#keep();
-    forwarder.onChange(() => this.#keep());
+    this.#unlisten = forwarder.onChange(() => this.#keep());
   }
 
-  /** Nobody may take over any more. */
+  /** The daemon ends: nobody may take over any more, and the store keeps what it has, whatever becomes of our descriptors. */
   close(): void {
+    this.#unlisten();
     this.#server?.close();
   }
 

@@ -1,7 +1,11 @@
 import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { Bundle } from '../../src/forwarder/bundle.ts';
+import type { RunOptions } from '../../src/config/run.ts';
+import { Handover } from '../../src/daemon/handover.ts';
+import { openLog } from '../../src/daemon/log.ts';
+import { type Bundle, descriptorsOf } from '../../src/forwarder/bundle.ts';
+import type { Forwarder } from '../../src/forwarder/forwarder.ts';
 import { FdStore } from '../../src/handover/fdStore.ts';
 import { addon } from '../../src/native/addon.ts';
 import { Netns } from '../support/netns.ts';
@@ -154,6 +158,42 @@ describe('the store', () => {
     await until('it to be given up', () => said.length > 0);
     expect(said).toEqual([expect.stringMatching(/^warn .*a restart will lose packets/)]);
     addon().closeFds([a, b]);
+  });
+
+  test('keeps what it has when the daemon ends', async () => {
+    await using manager = await NotifySocket.listen();
+    const stored = bundle(open(), open());
+    let changed = (): void => {};
+    const forwarder = {
+      running: true,
+      bundle: stored as Bundle | undefined,
+      onChange: (listener: () => void) => {
+        changed = listener;
+        return () => {
+          changed = () => {};
+        };
+      },
+    };
+    const dir = thisProcess().tempDir('ends');
+    const handover = new Handover({
+      options: { runDir: dir, stateDir: dir, etcd: { prefix: '/p' }, takeover: false } as RunOptions,
+      env: { NOTIFY_SOCKET: manager.path },
+      log: openLog({ level: 'error', format: 'json' }).log,
+      stop: { signal: new AbortController().signal, abort: () => {}, cause: () => undefined },
+      forwarder: forwarder as unknown as Forwarder,
+    });
+    handover.listen();
+    await handover.resume();
+    await until('it to be told', () => manager.told.length >= STORED.length);
+    handover.close();
+    // The forwarder closes its descriptors, and tells so.
+    forwarder.bundle = undefined;
+    changed();
+    handover.end();
+    addon().sdNotify(manager.path, 'STOPPING=1');
+    await manager.saying(/STOPPING/);
+    expect(manager.told).toEqual([...STORED, 'STOPPING=1']);
+    addon().closeFds(descriptorsOf(stored));
   });
 
   test('is not asked where there is none', () => {
