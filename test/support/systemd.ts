@@ -6,6 +6,7 @@ import {
   readFileSync,
   rmdirSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -19,8 +20,9 @@ import { unixHttp } from './unixHttp.ts';
 
 const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 const UNIT = 'loden.service';
-/** Where systemd-nspawn keeps a directory for each container. */
+/** Where systemd-nspawn keeps a directory and a lock for each container, which stay when it is killed. */
 const PROPAGATE = '/run/systemd/nspawn/propagate';
+const LOCKS = '/run/systemd/nspawn/locks';
 
 export interface UnitOptions {
   /** Options of the daemon besides the host's own. */
@@ -143,7 +145,10 @@ export class Systemd implements AsyncDisposable {
     await this.#nspawn.stop('SIGKILL');
     await until('the container to be gone', () => removeCgroup(this.#cgroup), 10_000);
     rmSync(join(PROPAGATE, this.#machine), { recursive: true, force: true });
-    rmSync(join(this.#host.dir, 'root'), { recursive: true, force: true });
+    const root = join(this.#host.dir, 'root');
+    const { dev, ino } = statSync(root);
+    rmSync(join(LOCKS, `inode-${dev}:${ino}`), { force: true });
+    rmSync(root, { recursive: true, force: true });
   }
 
   async #booted(): Promise<void> {
@@ -241,10 +246,15 @@ function systemdHierarchy(): { dir: string; unified: boolean } {
 }
 
 /** Those of dead owners. */
-function sweep(dir: string): void {
-  for (const name of readdirSync(dir)) {
+function sweep(cgroups: string): void {
+  const dead = (name: string): boolean => {
     const match = /^ld-(\d+)t(\d+)-/.exec(name);
-    if (match && startTime(Number(match[1])) !== match[2]) removeCgroup(join(dir, name));
+    return match !== null && startTime(Number(match[1])) !== match[2];
+  };
+  for (const name of readdirSync(cgroups).filter(dead)) removeCgroup(join(cgroups, name));
+  if (!existsSync(PROPAGATE)) return;
+  for (const name of readdirSync(PROPAGATE).filter(dead)) {
+    rmSync(join(PROPAGATE, name), { recursive: true, force: true });
   }
 }
 
