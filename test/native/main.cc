@@ -1,13 +1,14 @@
-// The core's unit tests: `make -C native coretest`, then build/native/coretest (--help tells how to choose among them).
-// Each NAME_test.cc here includes <doctest/doctest.h> and "core/NAME.h"; names of test cases are distinct over all files.
-// npm test runs them under sanitizers (test/unit/native-core.test.ts): a signal is theirs to explain.
+// The core's unit tests: `make -C native coretest`, then build/native/coretest (--help tells how to choose among
+// them). Each NAME_test.cc here includes <doctest/doctest.h> and "core/NAME.h"; names of test cases are distinct over
+// all files. npm test runs them under sanitizers (test/unit/native-core.test.ts): a signal is theirs to explain.
 #define DOCTEST_CONFIG_NO_POSIX_SIGNALS
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <ostream>
 
-// Beside the usual text, lines by which another program can tell what belongs to which test case: --reporters=marks,console.
+// Beside the usual text, lines by which another program tells what belongs to which test case:
+// --reporters=marks,console.
 struct Marks : doctest::IReporter {
   explicit Marks(const doctest::ContextOptions& options) : out_(*options.cout) {}
 

@@ -1,3 +1,6 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type CaseResult, CoreTest, readMarks } from '../support/coreTest.ts';
 
@@ -27,6 +30,23 @@ describe('native/core under AddressSanitizer and UndefinedBehaviorSanitizer', ()
       expect(result?.assertions, 'a test that asserts nothing cannot fail').toBeGreaterThan(0);
     });
   }
+});
+
+test('native/core knows nothing of Node, and of the addon only what needs nothing of it', () => {
+  const core = fileURLToPath(new URL('../../native/core', import.meta.url));
+  const shared = ['../clock.h', '../failure.h', '../thread.h'];
+  const includes = readdirSync(core).flatMap((file) =>
+    Array.from(readFileSync(join(core, file), 'utf8').matchAll(/#include (["<])(.*)[">]/g), (m) => ({
+      file,
+      quoted: m[1] === '"',
+      name: m[2]!,
+    })),
+  );
+  expect(includes.length).toBeGreaterThan(50);
+  const foreign = includes.filter(({ quoted, name }) =>
+    quoted ? !shared.includes(name) && !existsSync(join(core, name)) : /napi|node_api|uv\.h|v8/.test(name),
+  );
+  expect(foreign).toEqual([]);
 });
 
 describe('the marks of coretest', () => {
