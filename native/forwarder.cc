@@ -31,7 +31,7 @@ class Handle : public core::EventSink, public std::enable_shared_from_this<Handl
   void Open(Napi::Env env, Napi::Function on_event);
   // Stops the workers. JS thread. Idempotent.
   void Close();
-  bool closed() const { return self_ == nullptr; }
+  bool closed() const { return closed_; }
   core::Forwarder& forwarder() { return forwarder_; }
   core::StatsRegion& stats() { return *stats_; }
 
@@ -45,6 +45,8 @@ class Handle : public core::EventSink, public std::enable_shared_from_this<Handl
   core::Forwarder forwarder_;
   Channel channel_;
   std::shared_ptr<Handle> self_;
+  // At once: the channel lets go of `self_` only in a later turn of the event loop.
+  bool closed_ = false;
 };
 
 void Handle::Open(Napi::Env env, Napi::Function on_event) {
@@ -64,6 +66,7 @@ void Handle::Open(Napi::Env env, Napi::Function on_event) {
 
 void Handle::Close() {
   if (closed()) return;
+  closed_ = true;
   forwarder_.Stop();
   channel_.Release();
 }
@@ -153,6 +156,7 @@ Napi::Value Swap(const Napi::CallbackInfo& info, Handle& handle) {
 Napi::Value Counters(const Napi::CallbackInfo& info, Handle& handle) {
   Napi::BigUint64Array values = Napi::BigUint64Array::New(info.Env(), core::kTotalCount);
   handle.stats().Totals(values.Data());
+  handle.forwarder().Reclaim();
   return values;
 }
 

@@ -146,12 +146,12 @@ export class FakeNativeForwarder implements NativeForwarder {
   start(queues: readonly ForwarderQueue[]) {
     this.#check();
     this.#addon.calls.push(`start ${queues.length}`);
+    if (queues.length < 1 || queues.length > 16) throw new TypeError('queues: 1 to 16');
+    if (queues.some((q) => q.tun < 0 || (q.udp4 < 0 && q.udp6 < 0)))
+      throw new TypeError('a queue without ends');
     if (this.running) throw failure('EBUSY');
     if (this.fault) throw failure(this.fault);
-    if (queues.length < 1 || queues.length > 16) throw new TypeError('queues: 1 to 16');
     for (const queue of queues) {
-      if (queue.tun < 0 || (queue.udp4 < 0 && queue.udp6 < 0))
-        throw new Error('misuse: a queue without ends');
       for (const fd of Object.values(queue))
         if (fd >= 0 && !this.#addon.open.has(fd)) throw new Error(`misuse: descriptor ${fd} is not open`);
     }
@@ -186,6 +186,6 @@ export class FakeNativeForwarder implements NativeForwarder {
   }
 
   #check(): void {
-    if (this.#closed) throw new Error('misuse: the forwarder is closed');
+    if (this.#closed) throw failure('ECANCELED');
   }
 }
