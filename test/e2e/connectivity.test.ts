@@ -6,6 +6,7 @@ import { FlannelHost } from '../support/flannel.ts';
 import { dump, overlayText } from '../support/kernelText.ts';
 import { measureLoss } from '../support/loss.ts';
 import type { Netns } from '../support/netns.ts';
+import { OnePacketHost } from '../support/onePacket.ts';
 import { pingMatrix } from '../support/ping.ts';
 import { outcome, pinnedCluster } from '../support/pinned.ts';
 import { until } from '../support/proc.ts';
@@ -127,4 +128,23 @@ test('a flannel node is a peer like any other', async () => {
   expect(overlayText(await dump(first!.netns))).toContain(
     `fdb ${theirs.mac(4)} dev flannel.1 dst ${theirs.host.at.ipv4} `,
   );
+});
+
+test("a node with flannel's udp forwarder is a peer like any other", async () => {
+  await using cluster = await pinnedCluster([0, 0], { backend: { Type: 'udp' } });
+  const theirs = await OnePacketHost.make(cluster, await cluster.addHost(), { n: 3 });
+  await until('the flannel node to be a peer', async () =>
+    (await Promise.all(cluster.hosts.slice(0, 2).map((h) => h.get<{ peers: number }>('/v1/status')))).every(
+      (s) => s.peers === 2,
+    ),
+  );
+  const pods = await Promise.all(cluster.hosts.map((host) => host.workload()));
+  await expectPings(pods, [4]);
+  await expectFullSize(pods[0]!, pods[2]!, 4);
+  await expectFullSize(pods[2]!, pods[0]!, 4);
+  const peers =
+    await cluster.hosts[0]!.get<{ subnets: string[]; inPackets: number }[]>('/v1/forwarder/peers');
+  expect(peers.find(({ subnets }) => subnets[0] === theirs.subnet)!.inPackets).toBeGreaterThan(0);
+  const { problems } = await cluster.hosts[0]!.get<{ problems: string[] }>('/v1/status');
+  expect(problems).toEqual([]);
 });
