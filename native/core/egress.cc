@@ -10,8 +10,9 @@
 namespace loden::core {
 namespace {
 
-// What one batch reads, bytes. A batch ends when the room for a largest packet is gone.
-constexpr uint32_t kBufferBytes = 1024 * 1024;
+// What one batch reads, bytes. A batch ends when the room for a largest packet is gone. Four super-packets and the copies
+// that are made of them stay in a second-level cache; of 64 KB to 4 MB this was the cheapest for each byte.
+constexpr uint32_t kBufferBytes = 256 * 1024;
 // The packet begins here, aligned, with the offload header right before it.
 constexpr uint32_t kHeadroom = 16;
 constexpr uint32_t kRoom = kHeadroom + kMaxTunPacket;

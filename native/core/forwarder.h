@@ -27,6 +27,8 @@ class Forwarder {
   bool running() const { return running_; }
   // Any time.
   void Swap(std::unique_ptr<const Table> table);
+  // Frees former tables that a worker was still using when they were replaced. Any time; now and then is enough.
+  void Reclaim() { tables_.Reclaim(); }
 
  private:
   StatsRegion& stats_;
