@@ -227,6 +227,7 @@ Napi::Value HandoverListen(const Napi::CallbackInfo& info) {
   if (const Failure failure = ListenSeq(path, &fd)) return Throw(env, failure, "cannot listen on " + path);
   auto socket = std::make_shared<Socket>();
   if (const Failure failure = socket->Open(env, fd, false, info[1].As<Napi::Function>())) {
+    unlink(path.c_str());
     return Throw(env, failure, "cannot listen on " + path);
   }
   Napi::Object object = Napi::Object::New(env);

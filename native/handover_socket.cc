@@ -40,7 +40,11 @@ Failure ListenSeq(const std::string& path, int* out) {
   // bind() gives the file the mode of the socket, less the umask.
   if (fchmod(fd, S_IRUSR | S_IWUSR) != 0) return Fail("fchmod", fd);
   if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return Fail("bind", fd);
-  if (listen(fd, kBacklog) != 0) return Fail("listen", fd);
+  if (listen(fd, kBacklog) != 0) {
+    const Failure failure = Fail("listen", fd);
+    unlink(path.c_str());
+    return failure;
+  }
   *out = fd;
   return {};
 }

@@ -14,6 +14,9 @@ import { takeOver } from '../handover/takeOver.ts';
 import type { Logger } from './log.ts';
 import type { Stop } from './signals.ts';
 
+/** Milliseconds that ending may take while another daemon waits for our place. */
+const END_TIME = 10_000;
+
 export interface HandoverParts {
   readonly options: RunOptions;
   /** Of the process: it loses what was meant for us alone. */
@@ -64,7 +67,13 @@ export class Handover {
       place: placeOf(options),
       release: () => forwarder.release(),
       resume: () => forwarder.resume(),
-      end: () => stop.abort(undefined),
+      end: () => {
+        setTimeout(() => {
+          this.#log('warn', 'cannot end in order: the other daemon waits no longer');
+          process.kill(process.pid, 'SIGKILL');
+        }, END_TIME).unref();
+        stop.abort(undefined);
+      },
       log: this.#log,
     });
   }

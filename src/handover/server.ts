@@ -31,8 +31,6 @@ export interface ServerParts {
 
 /** Milliseconds before listening is tried again when connections cannot be accepted. */
 const RETRY = 1_000;
-/** Milliseconds that ending may take while the other daemon waits for our place. */
-const END_TIME = 10_000;
 
 /** The running daemon's end of handover.sock. */
 export class HandoverServer {
@@ -97,8 +95,19 @@ export class HandoverServer {
       // Out of descriptors or memory: it would be told of the same one for ever.
       this.#parts.log('warn', 'cannot accept a connection for a takeover; will listen again', { err });
       this.close();
-      this.#retry = setTimeout(() => this.#listen(), RETRY).unref();
+      this.#listenLater();
     }
+  }
+
+  #listenLater(): void {
+    this.#retry = setTimeout(() => {
+      try {
+        this.#listen();
+      } catch (err) {
+        this.#parts.log('warn', 'nobody can take over now; will listen again', { err });
+        this.#listenLater();
+      }
+    }, RETRY).unref();
   }
 
   /** False when nobody waits. */
@@ -161,10 +170,6 @@ export class HandoverServer {
         }
         break;
       case 'end':
-        setTimeout(() => {
-          log('warn', 'cannot end in order: the other daemon waits no longer');
-          process.kill(process.pid, 'SIGKILL');
-        }, END_TIME).unref();
         end();
         break;
       case 'log':

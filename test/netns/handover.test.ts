@@ -18,7 +18,7 @@ import { HandoverServer, type ServerParts } from '../../src/handover/server.ts';
 import { takeOver } from '../../src/handover/takeOver.ts';
 import { addon } from '../../src/native/addon.ts';
 import { thisProcess } from '../support/owner.ts';
-import { run, until } from '../support/proc.ts';
+import { Proc, run, until } from '../support/proc.ts';
 
 const PLACE: Place = { prefix: '/coreos.com/network', stateDir: '/var/lib/loden', netns: '4:1' };
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
@@ -317,6 +317,37 @@ describe('the socket', () => {
       await until('it to go on', () => old.did.includes('resume'));
       expect(old.did).toEqual(['release', 'resume']);
     }
+  });
+
+  test('listens again after it could accept nobody', async () => {
+    // A process of its own, which runs out of descriptors and gets some back.
+    const dir = thisProcess().tempDir('full');
+    const path = join(dir, 'handover.sock');
+    const src = new URL('../../src/', import.meta.url).href;
+    const code = `
+      const { HandoverServer } = await import('${src}handover/server.ts');
+      const { openSync, closeSync } = await import('node:fs');
+      const place = ${JSON.stringify(PLACE)};
+      const log = (level, text) => console.log(text);
+      new HandoverServer('${path}', { place, release: async () => undefined, resume() {}, end() {}, log });
+      const taken = [];
+      try { for (;;) taken.push(openSync('/dev/null')); } catch {}
+      console.log('full');
+      setTimeout(() => taken.forEach((fd) => closeSync(fd)), 2_000);
+      setInterval(() => {}, 1_000);
+    `;
+    const argv = [process.execPath, '--input-type=module-typescript', '--eval', code];
+    await using full = await Proc.start(['prlimit', '--nofile=100', ...argv], { log: join(dir, 'log') });
+    await full.saying(/^full$/m);
+    const lost = stranger(path);
+    await full.saying(/cannot accept a connection/);
+    await until('it to be let go', () => lost.got.includes('end'));
+    await until('it to listen again, and to answer', async () => {
+      const one = stranger(path);
+      one.say(HELLO);
+      await sleep(50);
+      return one.got.some((m) => (m as Message).type === 'hello');
+    });
   });
 
   test('leaves nothing behind of a hundred takeovers that fail', async () => {
