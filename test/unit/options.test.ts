@@ -46,6 +46,7 @@ describe('loden run', () => {
       fullyRandom: true,
       forwardRules: true,
       blackholeRoute: false,
+      takeover: false,
       udpThreads: 0,
       subnetFile: '/run/flannel/subnet.env',
       runDir: '/run/loden',
