@@ -195,6 +195,19 @@ describe('the forwarder', () => {
     expect(openFds(native, 'udp')).toBe(0);
   });
 
+  test('keeps no queue of a device that goes while it is attached to', () => {
+    const { native, forwarder } = setUp();
+    const attach = native.tunAttach.bind(native);
+    native.tunAttach = (name, count) => {
+      const queues = attach(name, count);
+      native.devices.delete(name);
+      return queues;
+    };
+    forwarder.set(wish());
+    expect(openFds(native, 'tun')).toBe(0);
+    expect(forwarder.problems).toEqual([expect.stringContaining('cannot attach to the device flannel0')]);
+  });
+
   test('that may not start says so and tries again', () => {
     const { native, forwarder } = setUp();
     forwarder.set(wish({ ifindex: undefined }));

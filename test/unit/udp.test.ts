@@ -114,10 +114,12 @@ describe('a peer', () => {
       backend: null,
       revision: 1,
     });
-    const young = lease({ subnets: ['10.0.0.0/24'], endpoints: ['192.0.2.9'], backend: null, revision: 2 });
+    const young = lease({ subnets: ['10.0.0.2/31'], endpoints: ['192.0.2.9'], backend: null, revision: 2 });
     const result = desired({ ...wide, Backend: { Type: 'udp' } }, [first, young], facts, self);
     expect(peersOf(result)).toEqual(['10.0.0.2: fd00:5:0:2::/64']);
-    expect(result.problems).toEqual([expect.stringMatching(/take over the address of/)]);
+    expect(result.problems).toEqual([
+      expect.stringMatching(/take over the address of the older lease fd00:5:0:2::-64/),
+    ]);
   });
 
   test('on the link is served though its address is in the network', () => {
@@ -311,8 +313,12 @@ describe('the table as bytes', () => {
     ['too many prefixes', header({ peers: 0, routes: 262_145 })],
     ['more peers than bytes', header({ peers: MAX_SLOTS, routes: 262_144 })],
     ['an MTU of 67', header({ peers: 0, routes: 0, mtu: 67 })],
+    ['longer than they say', Uint8Array.of(...header({ peers: 0, routes: 0 }), 0)],
+    ['two peers in one slot', twoPeers(7, 7)],
+    ['a peer in a slot beyond all', twoPeers(7, MAX_SLOTS)],
   ])('that are %s are refused', (_, bytes) => {
     expect(decodeTable(bytes)).toHaveProperty('wrong');
+    expect(decodeTable(twoPeers(7, 8))).toHaveProperty('table');
   });
 
   test('of 10,000 dual-stack peers are made and read without a long pause', () => {
@@ -333,6 +339,16 @@ describe('the table as bytes', () => {
     expect(decodeTable(bytes)).toEqual({ table });
   });
 });
+
+/** A table of two peers, who have nothing. */
+function twoPeers(...slots: readonly number[]): Uint8Array {
+  return encodeTable({
+    mtu: 1472,
+    tun: [],
+    own: [],
+    peers: slots.map((slot) => ({ slot, endpoints: [], prefixes: [] })),
+  });
+}
 
 /** A table's beginning, and nothing of what it announces. */
 function header({ peers, routes, mtu = 1472 }: { peers: number; routes: number; mtu?: number }): Uint8Array {
