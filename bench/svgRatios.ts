@@ -10,15 +10,16 @@ import {
 import type { Spread } from './stats.ts';
 import { around, element, label, logScale, picture, ticks } from './svg.ts';
 
-/** Colours that are told apart on white and on black, by everybody. */
+/** Colours that are told apart on white and on black, by everybody. Text too is of one that both bear, unless it is known which. */
 const COLOURS: Readonly<Record<UnderlayName, string>> = { offload: '#2f81f7', wire: '#d9822b' };
 const STYLE = `
-text { font: 12px system-ui, sans-serif; fill: #24292f }
-.dim { fill: #6e7781 } .head { font-weight: 600 } .end { text-anchor: end } .mid { text-anchor: middle }
+text { font: 12px system-ui, sans-serif; fill: #768390 }
+.small { font-size: 10px } .head { font-weight: 600 } .end { text-anchor: end } .mid { text-anchor: middle }
 .grid { stroke: #8c959f; stroke-opacity: .3 } .one { stroke: #8c959f; stroke-width: 1.5 }
 ${UNDERLAYS.map((u) => `.${u} { stroke: ${COLOURS[u]}; fill: ${COLOURS[u]} }`).join('\n')}
 .range { stroke-width: 2; stroke-opacity: .5 } .aim { stroke-width: 2.5 }
-@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .dim { fill: #9198a1 } }
+@media (prefers-color-scheme: light) { .strong { fill: #24292f } }
+@media (prefers-color-scheme: dark) { .strong { fill: #e6edf3 } }
 `;
 const WIDTH = 780;
 const PLOT = [230, 650] as const;
@@ -81,7 +82,7 @@ function legend(): string[] {
     ]),
     element('path', { class: 'one', d: `M${PLOT[0] + 196} 7v14`, 'stroke-width': 2.5 }),
     label(PLOT[0] + 204, 18, 'aim'),
-    label(PLOT[0] + 244, 18, 'line: extremes of the rounds', { class: 'dim' }),
+    label(PLOT[0] + 244, 18, 'line: extremes of the rounds'),
   ];
 }
 
@@ -93,10 +94,10 @@ function panel(title: string, shown: readonly Row[], top: number): string[] {
   const x = logScale(domain, PLOT);
   const [first, last] = [top + HEAD, top + HEAD + shown.length * ROW];
   return [
-    label(0, top + 20, title, { class: 'head' }),
+    label(0, top + 20, title, { class: 'head strong' }),
     ...ticks(...domain).flatMap((tick) => [
       element('path', { class: tick === 1 ? 'one' : 'grid', d: `M${x(tick).toFixed(1)} ${first}V${last}` }),
-      label(x(tick), last + 16, `${tick}×`, { class: 'dim mid' }),
+      label(x(tick), last + 16, `${tick}×`, { class: 'mid' }),
     ]),
     ...shown.flatMap((row, i) => rowParts(row, first + i * ROW, x)),
   ];
@@ -104,9 +105,9 @@ function panel(title: string, shown: readonly Row[], top: number): string[] {
 
 function rowParts({ figure, marks }: Row, top: number, x: (value: number) => number): string[] {
   return [
-    label(0, top + 16, figure.about),
+    label(0, top + 16, figure.about, { class: 'strong' }),
     label(0, top + 29, figure.more ? 'more is better' : 'less is better', {
-      class: 'dim',
+      class: 'small',
       'font-size': '10',
     }),
     ...marks.flatMap((mark, i) => {
@@ -121,7 +122,7 @@ function rowParts({ figure, marks }: Row, top: number, x: (value: number) => num
           ? []
           : [element('path', { class: `${mark.underlay} aim`, d: `M${at(mark.aim)} ${y - 6}v12` })]),
         element('circle', { class: mark.underlay, cx: x(mark.ratio.median), cy: y, r: 4.5 }),
-        label(WIDTH - 4, y + 4, `${mark.ratio.median.toFixed(2)}×`, { class: 'end' }),
+        label(WIDTH - 4, y + 4, `${mark.ratio.median.toFixed(2)}×`, { class: 'end strong' }),
       ];
     }),
   ];
