@@ -28,7 +28,7 @@ export function rows(samples: readonly Sample[], underlay: UnderlayName): string
   const here = samples.filter((s) => s.underlay === underlay);
   const variants = VARIANTS.filter((v) => here.some((s) => s.variant === v));
   const references = variants.includes('udp') ? REFERENCES.filter((r) => variants.includes(r)) : [];
-  const figures = FIGURES.filter((f) => here.some((s) => s.test === f.test));
+  const figures = FIGURES.filter((f) => variants.some((v) => over(here, underlay, f, v)));
   return [
     [
       underlay,

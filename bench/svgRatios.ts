@@ -106,10 +106,7 @@ function panel(title: string, shown: readonly Row[], top: number): string[] {
 function rowParts({ figure, marks }: Row, top: number, x: (value: number) => number): string[] {
   return [
     label(0, top + 16, figure.about, { class: 'strong' }),
-    label(0, top + 29, figure.more ? 'more is better' : 'less is better', {
-      class: 'small',
-      'font-size': '10',
-    }),
+    label(0, top + 29, figure.more ? 'more is better' : 'less is better', { class: 'small' }),
     ...marks.flatMap((mark, i) => {
       const y = top + (marks.length === 1 ? ROW / 2 : 11 + i * 13);
       const at = (value: number) => x(value).toFixed(1);
