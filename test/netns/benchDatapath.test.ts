@@ -20,7 +20,7 @@ async function runAll(pair: Pair): Promise<void> {
   }
 }
 
-test.concurrent.for(VARIANTS.flatMap((variant, i) => [[variant, UNDERLAYS[i % 2]!] as const]))(
+test.for(VARIANTS.flatMap((variant, i) => [[variant, UNDERLAYS[i % 2]!] as const]))(
   '%s on %s carries every kind of load of the benchmark',
   async ([variant, underlay]) => {
     const pair = await makePair(variant, underlay);
