@@ -112,10 +112,13 @@ test('a peer that comes and one that goes are forwarded to at once, and nobody e
   await third.start();
   const late = await third.workload();
   await until('the newcomer to be reached', () => answers(near, late));
+  // The host itself has an address of the overlay: the device's.
+  for (const family of cluster.families) expect(await ping(host.netns, late.addr(family))).toBeDefined();
   const peers = () => host.get<{ subnets: string[] }[]>('/v1/forwarder/peers');
   expect(await peers()).toHaveLength(2);
   const { lease } = await third.get<{ lease: { lease: { key: string } } }>('/v1/status');
   await third.stop('SIGKILL');
+  expect((await statusOf(host)).forwarder!.drops.in).toEqual({});
   await cluster.etcd.delete(`/coreos.com/network/subnets/${lease.lease.key}`);
   await until('it to be forgotten', async () => (await peers()).length === 1);
   expect(await answers(near, far)).toBe(true);
