@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Cluster } from '../support/cluster.ts';
 import type { Host } from '../support/host.ts';
-import { forwarderOf, since, udpCluster } from '../support/udpHost.ts';
+import { until } from '../support/proc.ts';
+import { blast, forwarderOf, since, udpCluster } from '../support/udpHost.ts';
 import type { Workload } from '../support/workload.ts';
 
 let cluster: Cluster;
@@ -72,18 +73,14 @@ describe.each([4, 6] as const)('IPv%d', (family) => {
   test('a flood of what cannot be forwarded is answered at a bounded rate, the rest is counted', async () => {
     const nobody = family === 4 ? '10.42.98.9' : 'fd00:42:0:98::9';
     const count = 5000;
-    const program = `
-      const socket = require('node:dgram').createSocket('udp${family}');
-      let left = ${count};
-      const next = () => left-- > 0 ? socket.send('x', 9, '${nobody}', next) : process.exit(0);
-      socket.on('error', () => {});
-      next();
-    `;
     const before = await forwarderOf(hosts[0]);
     const begin = performance.now();
-    await pods[0].netns.run([process.execPath, '--eval', program]);
+    await blast(pods[0], nobody, count);
+    const after = await until('all to be counted', async () => {
+      const now = await forwarderOf(hosts[0]);
+      return (since(before.drops.out, now.drops.out).no_route ?? 0) >= count && now;
+    });
     const seconds = (performance.now() - begin) / 1000;
-    const after = await forwarderOf(hosts[0]);
     const { icmp_sent: sent = 0, icmp_suppressed: suppressed = 0 } = since(before.counters, after.counters);
     expect(since(before.drops.out, after.drops.out)).toEqual({ no_route: count });
     expect(sent + suppressed).toBe(count);

@@ -22,6 +22,24 @@ export function since(
   return Object.fromEntries(added.filter(([, n]) => n !== 0));
 }
 
+/** What the kernel says of itself on the device (MLD, router solicitations) has no peer to go to: it would be counted. */
+const QUIET = `table inet quiet {
+  chain out { type filter hook output priority 0; oifname flannel0 ip6 daddr ff00::/8 drop; }
+}`;
+
+/** Datagrams of one byte from a pod, as fast as they go; they have been given to its stack when it resolves. */
+export async function blast(from: Workload, to: string, count: number): Promise<void> {
+  const program = `
+    const [to, count] = process.argv.slice(1);
+    const socket = require('node:dgram').createSocket(to.includes(':') ? 'udp6' : 'udp4');
+    let left = Number(count);
+    const next = () => left-- > 0 ? socket.send('x', 9, to, next) : process.exit(0);
+    socket.on('error', () => {});
+    next();
+  `;
+  await from.netns.run([process.execPath, '--eval', program, '--', to, String(count)]);
+}
+
 /** Hosts with the udp backend, the n-th in the n-th segment named, and a pod on each; all pods reach the first and back. */
 export async function udpCluster(
   segments: readonly number[],
@@ -29,6 +47,7 @@ export async function udpCluster(
 ): Promise<{ cluster: Cluster; hosts: readonly Host[]; pods: readonly Workload[] }> {
   const cluster = await pinnedCluster(segments, { backend: { Type: 'udp' }, ...options });
   try {
+    for (const { netns } of cluster.hosts) await netns.nft(QUIET);
     const pods = await Promise.all(cluster.hosts.map((host) => host.workload()));
     for (const pod of pods.slice(1))
       for (const family of cluster.families) {
