@@ -1,0 +1,105 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import type { ClusterOptions } from '../support/cluster.ts';
+import { measureLoss } from '../support/loss.ts';
+import { thisProcess } from '../support/owner.ts';
+import { run } from '../support/proc.ts';
+import { forwarderOf, since, udpCluster } from '../support/udpHost.ts';
+import { expectEchoes, expectTransfer } from '../support/udpTransfer.ts';
+
+const NO_GSO = fileURLToPath(new URL('../support/udpNoGso.cc', import.meta.url));
+const BYTES = 30_000_000;
+const SIZES = [0, 1, 300, 1424, 1444, 4000];
+
+type Since = Record<string, number>;
+
+/** What each forwarder has counted in a cluster of two in which data go both ways as they should, by both families. */
+async function expectWhole(
+  options: ClusterOptions,
+  prepare: (made: Awaited<ReturnType<typeof udpCluster>>) => Promise<unknown>,
+): Promise<Since[]> {
+  const made = await udpCluster([0, 0], { families: [4, 6], ...options });
+  await using _ = made.cluster;
+  await prepare(made);
+  const before = await Promise.all(made.hosts.map(forwarderOf));
+  const [from, to] = made.pods as [(typeof made.pods)[0], (typeof made.pods)[0]];
+  for (const family of made.cluster.families) {
+    await expectTransfer({ from, to, family }, BYTES);
+    await expectEchoes({ from, to, family }, 500, SIZES);
+  }
+  const after = await Promise.all(made.hosts.map(forwarderOf));
+  return after.map(({ counters, drops }, i) => {
+    expect(since(before[i]!.drops.out, drops.out)).toEqual({});
+    expect(since(before[i]!.drops.in, drops.in)).toEqual({});
+    return since(before[i]!.counters, counters);
+  });
+}
+
+test('without UDP_SEGMENT, from the midst of its work on, packets leave one by one', async () => {
+  const library = join(thisProcess().tempDir('nogso'), 'nogso.so');
+  await run(['g++', '-std=c++20', '-O1', '-shared', '-fPIC', '-o', library, NO_GSO, '-ldl']);
+  const counted = await expectWhole({ env: { LD_PRELOAD: library, NO_GSO_AFTER: '100' } }, async () => {});
+  for (const { send_retries, out_packets, out_trains } of counted) {
+    expect(send_retries).toBeGreaterThan(0);
+    // Trains were on their way for a moment, then each packet was a message.
+    expect(out_packets! - out_trains!).toBeGreaterThan(100);
+    expect(out_packets! - out_trains!).toBeLessThan(100 * 64);
+  }
+});
+
+test('with an uplink that computes no checksums', async () => {
+  await expectWhole({}, async ({ cluster, hosts }) => {
+    for (const { netns, at } of hosts) {
+      await netns.run(['ethtool', '-K', 'eth0', 'tx', 'off', 'gso', 'off', 'tso', 'off']);
+      await cluster.underlay.netns.run(['ethtool', '-K', at.port, 'tx', 'off']);
+    }
+  });
+});
+
+test('with an uplink that merges nothing', async () => {
+  const counted = await expectWhole({}, async ({ cluster, hosts }) => {
+    for (const { netns, at } of hosts) {
+      await cluster.underlay.wire(at);
+      await netns.run(['ethtool', '-K', 'eth0', 'gro', 'off']);
+      await cluster.underlay.netns.run(['ethtool', '-K', at.port, 'gro', 'off']);
+    }
+  });
+  for (const { in_packets, in_datagrams } of counted) expect(in_datagrams).toBe(in_packets);
+});
+
+test('with two threads, flows stay whole and in order', async () => {
+  const made = await udpCluster([0, 0], { families: [4, 6], args: ['--udp-threads', '2'] });
+  await using cluster = made.cluster;
+  const [from, to] = made.pods as [(typeof made.pods)[0], (typeof made.pods)[0]];
+  const before = await Promise.all(made.hosts.map(forwarderOf));
+  expect(before).toMatchObject([{ threads: 2 }, { threads: 2 }]);
+  const streams = async () => {
+    const one = (port: number, family: 4 | 6) =>
+      measureLoss(from.netns, to.netns, to.addr(family), {
+        dir: from.host.dir,
+        port,
+        rate: 2000,
+        size: 1200,
+        during: () => sleep(1000),
+      });
+    const all = await Promise.all([5300, 5301, 5302, 5303].flatMap((port) => [one(port, 4), one(port, 6)]));
+    for (const loss of all)
+      expect(loss).toMatchObject({ lost: 0, doubled: 0, reordered: 0, errors: {}, ended: true });
+    return all;
+  };
+  await Promise.all([
+    streams(),
+    ...cluster.families.flatMap((family) => [
+      expectTransfer({ from, to, family }, BYTES),
+      expectTransfer({ from: to, to: from, family }, BYTES),
+      expectEchoes({ from, to, family }, 1000, [0, 1, 300, 1424]),
+    ]),
+  ]);
+  for (const [i, host] of made.hosts.entries()) {
+    const after = await forwarderOf(host);
+    expect(since(before[i]!.drops.in, after.drops.in)).toEqual({});
+    expect(since(before[i]!.drops.out, after.drops.out)).toEqual({});
+  }
+});
