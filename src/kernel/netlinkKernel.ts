@@ -7,7 +7,7 @@ import { NETLINK_ROUTE } from '../netlink/header.ts';
 import type { Message, Request } from '../netlink/message.ts';
 import { changeOf } from '../netlink/monitor.ts';
 import type { NetlinkFailure } from '../netlink/protocol.ts';
-import { AF_INET, AF_INET6, afOf, route } from '../netlink/rtnl.ts';
+import { AF_INET, AF_INET6, afOf, rootQdisc, route } from '../netlink/rtnl.ts';
 import { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpAddresses, readAddress } from './address.ts';
 import { describe } from './desired.ts';
@@ -169,11 +169,14 @@ export class NetlinkKernel implements Kernel {
   async #createLink(op: Op, link: Link): Promise<KernelError | undefined> {
     const [error] = link.tun ? [await this.#createTunLink(op, link.name)] : await this.#transact([op]);
     if (error) return error;
-    const [failure] = await this.socket.transact([finishLink(link) as Request]);
     // What is put on the new device next needs its number.
     const message = await this.socket.get(getLinkByName(link.name));
     const made = message && readLink(message);
     if (made) this.#names.set(made.ifindex, made.name);
+    // What waits, waits in the device's own queues. The kernel's default queues would lie idle, and take 48 MB: three rings of
+    // TXQLEN for each of 256 queues (net/sched/sch_generic.c pfifo_fast_init). A kernel that has none refuses this.
+    if (link.tun && made) await this.socket.transact([rootQdisc(made.ifindex, 'noqueue') as Request]);
+    const [failure] = await this.socket.transact([finishLink(link) as Request]);
     return failure && refused(op, failure);
   }
 

@@ -306,7 +306,8 @@ export function scenarios(create: () => Promise<World>): void {
     await work.calm();
     const before = await portrait(world.others);
     for (const what of changes) expect(await carryOut(world.others, what)).toBe('ok');
-    expect(await portrait(world.others)).not.toEqual(before);
+    // What is counted as repaired must have been wrong; it may be right again before anybody else has looked.
+    if (repaired.length === 0) expect(await portrait(world.others)).not.toEqual(before);
     await until('all is as before', async () => {
       const now = await portrait(world.others);
       return now.length === before.length && now.every((line, i) => line === before[i]);

@@ -84,7 +84,7 @@ const tunLink: fc.Arbitrary<TunLink> = fc.record({
   kind: fc.constant('link' as const),
   name: fc.constant(TUN),
   // With less than 1,280 bytes there is no IPv6 on a device.
-  mtu: pick([1400, 1472, 1279, 68, 67, 65_535, 65_536]),
+  mtu: pick([1400, 1472, 1279, 68, 1279, 68, 67, 65_535, 65_536]),
   up: fc.boolean(),
   alias: pick(['loden', 'other']),
   tun: fc.record({ txqlen: pick([500, 8192]) }),
@@ -141,7 +141,7 @@ export const change: fc.Arbitrary<Change> = fc.oneof(
   { weight: 3, arbitrary: op(vxlanLink.map((object) => ({ verb: 'create', object }))) },
   { weight: 1, arbitrary: op(tunLink.map((object) => ({ verb: 'create', object }))) },
   { weight: 4, arbitrary: changeOf(vxlanLink, ['mac', 'mtu', 'up', 'alias', 'vxlan']) },
-  { weight: 3, arbitrary: changeOf(tunLink, ['mtu', 'up', 'alias', 'txqlen']) },
+  { weight: 7, arbitrary: changeOf(tunLink, ['mtu', 'up', 'alias', 'txqlen']) },
   // An underlay or a bridge goes down and comes up again.
   {
     weight: 1,
@@ -204,6 +204,8 @@ export const START: readonly Change[] = [
   },
   own('flannel.1', '10.42.1.0/32'),
   own('flannel-v6.1', 'fd00:42:1::/128'),
+  own(TUN, '10.42.1.0/32'),
+  own(TUN, 'fd00:42:1::/128'),
 ];
 
 /** A change in a few words. */

@@ -44,6 +44,6 @@ test('the model refuses and does what the kernel refuses and does', async () => 
         expect(await portrait(both.fake), told.join('\n')).toEqual(await portrait(both.real));
       }
     }),
-    { numRuns: Number(process.env.LODEN_MODEL_RUNS ?? 30), seed: SEED, endOnFailure: false },
+    { numRuns: Number(process.env.LODEN_MODEL_RUNS ?? 60), seed: SEED, endOnFailure: false },
   );
 }, 600_000);

@@ -38,6 +38,20 @@ async function host(): Promise<RealWorld> {
   };
 }
 
+/** Our TUN in the words of iproute2. */
+const OUR_TUN = {
+  ifname: 'flannel0',
+  ifalias: 'loden',
+  mtu: 1472,
+  txqlen: 8192,
+  qdisc: 'noqueue',
+  flags: expect.arrayContaining(['UP']),
+  linkinfo: {
+    info_kind: 'tun',
+    info_data: { type: 'tun', pi: false, vnet_hdr: true, persist: true, multi_queue: true },
+  },
+};
+
 /** Everything, with the sysctls of the TUN device. */
 async function tunPortrait({ others, netns }: RealWorld): Promise<string> {
   const lines = await portrait(others);
@@ -172,16 +186,7 @@ test('a TUN is what it should be, and drift of it made by iproute2 is put right'
   await using work = await AtWork.on(world.kernel);
   await work.want(tunOverlay());
   const [link] = await world.netns.ipJson('link show dev flannel0');
-  expect(link).toMatchObject({
-    ifname: 'flannel0',
-    ifalias: 'loden',
-    mtu: 1472,
-    txqlen: 8192,
-    linkinfo: {
-      info_kind: 'tun',
-      info_data: { type: 'tun', pi: false, vnet_hdr: true, persist: true, multi_queue: true },
-    },
-  });
+  expect(link).toMatchObject(OUR_TUN);
   expect(await world.netns.ipJson('route show 10.42.0.0/16')).toMatchObject([
     { dev: 'flannel0', protocol: '76', scope: 'link' },
   ]);
@@ -218,8 +223,31 @@ test.each([
   await world.netns.ip(command);
   await using work = await AtWork.on(world.kernel);
   await work.want(tunOverlay());
-  const link = (await world.others.links()).find((o) => o.name === 'flannel0');
-  expect(link).toMatchObject({ mtu: 1472, up: true, tun: { suits: true, txqlen: 8192 } });
+  const [link] = await world.netns.ipJson('link show dev flannel0');
+  expect(link).toMatchObject(OUR_TUN);
+});
+
+test('a TUN that would go with the process that holds it is exchanged', async () => {
+  await using world = await host();
+  await world.netns.ip('tuntap add flannel0 mode tun multi_queue vnet_hdr');
+  const code = `
+    const { addon } = await import(${JSON.stringify(new URL('../../src/native/addon.ts', import.meta.url).href)});
+    addon().tunAttach('flannel0', 1);
+    console.log('holding');
+    setInterval(() => {}, 1000);
+  `;
+  const log = join(thisProcess().tempDir('holder'), 'holder.log');
+  await using holder = await world.netns.start(
+    [process.execPath, '--input-type=module-typescript', '--eval', code],
+    { log },
+  );
+  await holder.saying(/holding/);
+  await world.netns.ip('tuntap del flannel0 mode tun multi_queue vnet_hdr');
+  expect((await world.others.links()).some((o) => o.name === 'flannel0')).toBe(true);
+  await using work = await AtWork.on(world.kernel);
+  await work.want(tunOverlay());
+  const [link] = await world.netns.ipJson('link show dev flannel0');
+  expect(link).toMatchObject(OUR_TUN);
 });
 
 test('a TUN that is there already, with routes and addresses, is kept', async () => {
