@@ -196,6 +196,21 @@ test('a hop limit that ends here is answered to the peer, by the address of our 
   await v4.proc.stop('SIGKILL');
 });
 
+test('a flood of hop limits that end here is answered at a bounded rate', async () => {
+  const before = await forwarderOf(host);
+  const begin = performance.now();
+  const count = 3000;
+  await peer.send(host.at.ipv4, Array(count).fill({ data: four({ ttl: 1 }) }));
+  const after = await until('all to be counted', async () => {
+    const now = await forwarderOf(host);
+    return since(before.drops.in, now.drops.in).ttl_exceeded === count && now;
+  });
+  const seconds = (performance.now() - begin) / 1000;
+  const { icmp_sent: sent = 0, icmp_suppressed: suppressed = 0 } = since(before.counters, after.counters);
+  expect(sent + suppressed).toBe(count);
+  expect(sent).toBeLessThanOrEqual(101 + 1000 * seconds);
+});
+
 test('a packet that is too large is answered with our MTU, if it must not be fragmented', async () => {
   const v4 = await peer.listen(peer.at.ipv4);
   await expectDropped(peer, 'oversized', [four({ fragment: DF }, 1473), four({}, 1473), six({}, 1433)], {
