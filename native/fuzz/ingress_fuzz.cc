@@ -1,8 +1,9 @@
 // Hostile datagrams: what the device is given is what may pass, every packet byte for byte but its TTL, in the order of
 // its flow.
 //
-// Input: flags (1: the device takes USO, 2: make checksums right, 4: a script of errors follows: its length, its
-// bytes), then runs of packets: sender, how many more (each TCP packet is the next of its flow), UDP_GRO's size (2
+// Input: flags (1: the device takes USO, 2: make checksums right, 4: a script of errors follows: its length, its bytes;
+// 8, 16: the last byte of the third or the first of three packets is wrong), then runs of packets: sender, how many more
+// (each TCP packet is the next of its flow; 128 more: the run before goes on, and nothing follows), UDP_GRO's size (2
 // bytes; 0: as they are), length (2), bytes, how many bytes of payload to add (2).
 #include <cstring>
 #include <map>
@@ -21,12 +22,17 @@ using core::virtio_net_hdr;
 
 constexpr size_t kMaxDatagram = 65507;
 
-Kernel::Message ReadRun(Input& in, bool mend) {
+// `packet`: the one that follows the last run; then the one that follows this.
+Kernel::Message ReadRun(Input& in, uint8_t flags, Bytes& packet) {
+  const bool mend = flags & 2;
   Kernel::Message message{World::Get().Outer(in.U8()), {}, 0};
-  const uint32_t count = in.U8() % 128 + 1;
-  message.gro = in.U16();
-  Bytes packet = in.Take(in.U16());
-  for (uint32_t i = in.U16() % 2000; i > 0; --i) packet.push_back(static_cast<uint8_t>(i));
+  const uint8_t many = in.U8();
+  const uint32_t count = many % 128 + 1;
+  if (many < 128) {
+    message.gro = in.U16();
+    packet = in.Take(in.U16());
+    for (uint32_t i = in.U16() % 2000; i > 0; --i) packet.push_back(static_cast<uint8_t>(i));
+  }
   if (mend) {
     MendIp(&packet);
     MendUpper(&packet);
@@ -34,6 +40,8 @@ Kernel::Message ReadRun(Input& in, bool mend) {
   if (message.gro == 0 && count > 1) message.gro = static_cast<uint32_t>(packet.size());
   for (uint32_t i = 0; i < count && message.data.size() + packet.size() <= kMaxDatagram; ++i) {
     message.data.insert(message.data.end(), packet.begin(), packet.end());
+    const bool wrong = ((flags & 8) && i % 3 == 2) || ((flags & 16) && i % 3 == 0);
+    if (wrong && !packet.empty()) message.data.back() ^= 1;
     const auto ports = PortsOf(packet);
     if (!ports) continue;
     if (ports->protocol == 6) {
@@ -49,14 +57,21 @@ Kernel::Message ReadRun(Input& in, bool mend) {
   return message;
 }
 
-Bytes FlowOf(const Bytes& packet) {
-  const bool v4 = packet[0] >> 4 == 4;
-  Bytes key(packet.begin() + (v4 ? 12 : 8), packet.begin() + (v4 ? 20 : 40));
-  key.push_back(packet[v4 ? 9 : 6]);
-  const auto ports = PortsOf(packet);
-  if (ports) key.insert(key.end(), packet.begin() + ports->upper, packet.begin() + ports->upper + 4);
-  return key;
-}
+// What packets must keep their order among: those of equal ports between equal addresses; those without ports (`ports`
+// is empty) towards all between their addresses.
+struct Flow {
+  Bytes between, ports;
+
+  explicit Flow(const Bytes& packet) {
+    const bool v4 = packet[0] >> 4 == 4;
+    between.assign(packet.begin() + (v4 ? 12 : 8), packet.begin() + (v4 ? 20 : 40));
+    const auto known = PortsOf(packet);
+    if (!known) return;
+    ports.assign(packet.begin() + known->upper, packet.begin() + known->upper + 4);
+    ports.push_back(known->protocol);
+  }
+  bool Orders(const Flow& other) const { return ports.empty() || other.ports.empty() || ports == other.ports; }
+};
 
 // One packet of a message, as it may be given to the device; empty: it may not.
 Bytes Allowed(const core::Address& outer, Bytes packet) {
@@ -88,19 +103,30 @@ bool Same(const Bytes& given, const Bytes& expected) {
 
 class Expected {
  public:
-  void Add(Bytes packet) { flows_[FlowOf(packet)].push_back(std::move(packet)), ++left_; }
+  void Add(Bytes packet) {
+    Flow flow(packet);
+    between_[flow.between].push_back({std::move(flow), std::move(packet)});
+    ++left_;
+  }
   void Take(const Bytes& packet) {
     FUZZ_CHECK(packet.size() >= 20);
-    auto& flow = flows_[FlowOf(packet)];
-    FUZZ_CHECK(!flow.empty());
-    FUZZ_CHECK(Same(packet, flow.front()));
-    flow.pop_front();
+    const Flow flow(packet);
+    auto& waiting = between_[flow.between];
+    auto first = waiting.begin();
+    while (first != waiting.end() && !first->flow.Orders(flow)) ++first;
+    FUZZ_CHECK(first != waiting.end());
+    FUZZ_CHECK(Same(packet, first->packet));
+    waiting.erase(first);
     --left_;
   }
   size_t left() const { return left_; }
 
  private:
-  std::map<Bytes, std::deque<Bytes>> flows_;
+  struct Waiting {
+    Flow flow;
+    Bytes packet;
+  };
+  std::map<Bytes, std::deque<Waiting>> between_;
   size_t left_ = 0;
 };
 
@@ -127,9 +153,10 @@ int Run(Input in) {
   const bool uso = flags & 1;
   Kernel kernel(in.Take(flags & 4 ? in.U8() : 0));
   Expected expected;
+  Bytes next;
   uint64_t packets = 0, bytes = 0, allowed = 0;
   while (in.left() > 0 && kernel.to_receive.size() < 20) {
-    kernel.to_receive.push_back(ReadRun(in, flags & 2));
+    kernel.to_receive.push_back(ReadRun(in, flags, next));
     const Kernel::Message& message = kernel.to_receive.back();
     const size_t each = message.gro == 0 ? message.data.size() : message.gro;
     size_t at = 0;

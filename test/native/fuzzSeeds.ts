@@ -76,6 +76,17 @@ const CWR = 0x80;
 const ingress: Seeds = {
   tcp4: join8(u8(3), run(ip4(6, tcp()), 40, filled(1400)), run(ip4(6, tcp(ACK | PSH)), 1, filled(100))),
   'tcp4-many': join8(u8(3), run(ip4(6, tcp()), 128, filled(200))),
+  'tcp4-goes-on': join8(u8(2), run(ip4(6, tcp()), 128, filled(1)), ...Array(8).fill(u8(0, 255))),
+  'udp4-goes-on': join8(u8(3), run(ip4(17, udp()), 128, filled(1)), ...Array(8).fill(u8(0, 255))),
+  'tcp6-goes-on': join8(u8(2), run(ip6(6, tcp()), 60, filled(1000)), ...Array(8).fill(u8(0, 187))),
+  corrupt: join8(
+    ...[u8(2 + 1 + 8), run(ip4(6, tcp()), 7, filled(90)), run(ip6(6, tcp()), 7, filled(90))],
+    ...[run(ip4(17, udp()), 7, filled(90)), run(ip6(17, udp()), 7, filled(90))],
+  ),
+  'corrupt-first': join8(
+    ...[u8(2 + 1 + 16), run(ip4(6, tcp()), 7, filled(90)), run(ip6(6, tcp()), 7, filled(90))],
+    ...[run(ip4(17, udp()), 7, filled(90)), run(ip6(17, udp()), 7, filled(90))],
+  ),
   'tcp4-id-fixed': join8(u8(2), run(ip4(6, tcp()), 1, filled(50)), run(ip4(6, tcp()), 1, filled(50))),
   'tcp4-no-df': join8(u8(2), run(ip4(6, tcp(), { fragment: 0 }), 9, filled(500))),
   'tcp4-flags': join8(u8(2), ...[2, 4, 0x11, 0x18, 0x30, 0x50].map((f) => run(ip4(6, tcp(f)), 2, filled(9)))),
@@ -255,6 +266,21 @@ const egress: Seeds = {
   refused: join8(
     u8(15, 8, 132, 0, 129, 128, 140, 134, 131, 60),
     offered(SUPER, 3, cut(1400), ip4(6, tcp(), to(2)), 40000),
+  ),
+  'each-error': join8(
+    ...[u8(15, 24, ...Array.from({ length: 24 }, (_, i) => 132 + (i >> 1)))],
+    ...[
+      offered(MENDED, 9, none, ip4(17, udp(), to(2)), 64),
+      offered(SUPER, 2, cut(1400), ip4(6, tcp(), to(3)), 9000),
+    ],
+    ...[
+      offered(MENDED, 9, none, ip4(17, udp(), to(6)), 32),
+      offered(MENDED, 9, none, ip6(17, udp(), to6(4)), 64),
+    ],
+  ),
+  'each-error-alone': join8(
+    u8(14, 12, ...Array.from({ length: 12 }, (_, i) => 132 + i)),
+    offered(MENDED, 30, none, ip4(17, udp(), to(2)), 64),
   ),
   'too-big': join8(
     u8(15, 6, 135, 135, 160, 0, 0, 0),
