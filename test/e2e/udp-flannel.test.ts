@@ -65,7 +65,7 @@ test('TCP both ways at once arrives as it was sent, whoever begins', async () =>
 test('what ends at either one, or goes nowhere, is answered by it', async () => {
   const [ours, other] = pods;
   const trace = async (from: Workload, to: string) => {
-    const argv = ['busybox', 'traceroute', '-n', '-q', '1', '-w', '1', '-m', '6', to];
+    const argv = ['busybox', 'traceroute', '-n', '-q', '1', '-w', '2', '-m', '6', to];
     const out = await from.netns.run(argv, { timeout: 20_000 });
     return Array.from(out.matchAll(/^ *\d+ +(\S+)(?: +[\d.]+ ms)?( ![A-Z])?/gm), (m) => m[1]! + (m[2] ?? ''));
   };

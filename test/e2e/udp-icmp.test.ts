@@ -35,13 +35,13 @@ async function traceroute(from: Workload, to: string, family: 4 | 6, ...more: st
       '-q',
       '1',
       '-w',
-      '2',
+      '10',
       '-m',
       '8',
       ...more,
       to,
     ],
-    { timeout: 40_000 },
+    { timeout: 100_000 },
   );
   return Array.from(out.matchAll(/^ *\d+ +(\S+)(?: +[\d.]+ ms)?( ![A-Z])?/gm), (m) => m[1]! + (m[2] ?? ''));
 }

@@ -1,6 +1,6 @@
 // Datagrams as QUIC sends them: many by one call, which the kernel cuts late (UDP_SEGMENT); each has a number and bytes
 // that follow from it.
-//   udptrains receive ADDRESS PORT         says `listening`, then, after the last one or a second of silence, a line of JSON
+//   udptrains receive ADDRESS PORT         says `listening`, then, after the last one or five seconds of silence, a line of JSON
 //   udptrains send ADDRESS PORT TRAINS     trains of 1 to 40 datagrams, of sizes from 9 to 1400 bytes
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -88,7 +88,7 @@ int Receive(int fd) {
   fflush(stdout);
   std::vector<char> got(65536), right(65536);
   uint32_t next = 0, whole = 0, wrong = 0, late = 0, end = 0;
-  for (pollfd one{fd, POLLIN, 0}; end == 0 && poll(&one, 1, next == 0 ? 10'000 : 1000) > 0;) {
+  for (pollfd one{fd, POLLIN, 0}; end == 0 && poll(&one, 1, next == 0 ? 20'000 : 5000) > 0;) {
     const ssize_t size = recv(fd, got.data(), got.size(), 0);
     uint32_t number;
     if (size < 4) {

@@ -48,7 +48,7 @@ else createServer({ allowHalfOpen: true }, both).listen(options, () => console.l
 
 /**
  * Datagrams whose content follows from their number, and what comes back of them: `echo|send ADDRESS PORT COUNT SIZES`.
- * The sender has at most 16 on their way, and says how many came back whole, in order, after a second of silence.
+ * The sender has at most 16 on their way, and says how many came back whole, in order, after five seconds of silence.
  */
 const UDP = `
 const { createSocket } = require('node:dgram');
@@ -70,7 +70,7 @@ if (role === 'echo') {
   const end = () => { console.log(JSON.stringify({ whole, foreign, late })); process.exit(0); };
   const more = () => {
     clearTimeout(timer);
-    timer = setTimeout(end, 1000);
+    timer = setTimeout(end, 5000);
     if (whole === total) return end();
     for (; next < total && away.length < 16; next++) {
       away.push(content(next));
