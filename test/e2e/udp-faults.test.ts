@@ -110,8 +110,7 @@ describe('the underlay', () => {
     await host.netns.nft(`table inet deny {
       chain out { type filter hook output priority 0; udp dport ${UDP_PORT} ip daddr ${ill.host.at.ipv4} ${verdict}; }
     }`);
-    await expectDropped('send_denied');
-    await host.netns.nft('delete table inet deny');
+    await expectDropped('send_denied').finally(() => host.netns.nft('delete table inet deny'));
     expect(await reach(pods[0]!, ill)).toBe(true);
   });
 
@@ -121,8 +120,7 @@ describe('the underlay', () => {
     ['blackhole', 'send_error'],
   ])('a peer to which there is a route of type %s', async (type, reason) => {
     await host.netns.ip(`route add ${type} ${ill.host.at.ipv4}/32`);
-    await expectDropped(reason);
-    await host.netns.ip(`route del ${type} ${ill.host.at.ipv4}/32`);
+    await expectDropped(reason).finally(() => host.netns.ip(`route del ${type} ${ill.host.at.ipv4}/32`));
     expect(await reach(pods[0]!, ill)).toBe(true);
   });
 
