@@ -160,7 +160,7 @@ export class Forwarder {
     this.#running = false;
     this.#options.native.closeFds(fds.leftOver(this.#ends, fds.NO_ENDS));
     this.#ends = fds.NO_ENDS;
-    await this.#saved.settled();
+    await this.#saved.close();
   }
 
   get running(): boolean {

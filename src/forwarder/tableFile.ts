@@ -1,7 +1,7 @@
 import { open, rm } from 'node:fs/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ForwarderTable } from '../backends/backend.ts';
 import { decodeTable, encodeTable, MAX_TABLE_BYTES } from '../backends/udp/tableBytes.ts';
-import { LodenError } from '../errors.ts';
 import { type Addr, addrBytes, addrFromBytes, type Family } from '../net/addr.ts';
 import { writeAtomically } from '../subnet/files.ts';
 
@@ -90,12 +90,16 @@ export async function readSaved(
   return undefined;
 }
 
+/** Milliseconds before what could not be written is tried again. */
+const RETRY = 1_000;
+
 /** Keeps the file as it should be: of several wishes that come while one is written, the last. */
 export class SavedFile {
   readonly #path: string;
   readonly #onError: (message: string | undefined) => void;
-  #next: Uint8Array | 'none' | undefined;
+  #next: SavedForwarding | 'none' | undefined;
   #writing: Promise<void> | undefined;
+  #retry: NodeJS.Timeout | undefined;
 
   /** `onError` is told of a failure, and of its end (undefined). */
   constructor(path: string, onError: (message: string | undefined) => void) {
@@ -104,27 +108,42 @@ export class SavedFile {
   }
 
   save(saved: SavedForwarding | undefined): void {
-    this.#next = saved ? encodeSaved(saved) : 'none';
-    this.#writing ??= this.#work().finally(() => {
-      this.#writing = undefined;
-    });
+    clearTimeout(this.#retry);
+    this.#next = saved ?? 'none';
+    this.#writing ??= this.#work();
   }
 
-  /** When all is written. */
+  /** When all is written that can be. */
   async settled(): Promise<void> {
     await this.#writing;
+  }
+
+  /** Nothing is to be saved any more, and what cannot be written is given up. */
+  async close(): Promise<void> {
+    await this.settled();
+    clearTimeout(this.#retry);
   }
 
   async #work(): Promise<void> {
     for (let next = this.#next; next !== undefined; next = this.#next) {
       this.#next = undefined;
       try {
-        if (next === 'none') await rm(this.#path, { force: true });
-        else await writeAtomically(this.#path, next, 0o600, 0o755);
+        await this.#write(next);
         this.#onError(undefined);
       } catch (e) {
-        this.#onError(e instanceof LodenError ? e.message : (e as Error).message);
+        this.#onError((e as Error).message);
+        const again = next === 'none' ? undefined : next;
+        if (!this.#next) this.#retry = setTimeout(() => this.save(again), RETRY).unref();
       }
     }
+    // In the same turn as the last look, or a wish could come in between and find somebody at work.
+    this.#writing = undefined;
+  }
+
+  async #write(saved: SavedForwarding | 'none'): Promise<void> {
+    if (saved === 'none') return rm(this.#path, { force: true });
+    // To write down thousands of peers takes milliseconds: not those in which the table is put in force.
+    await nextTurn();
+    await writeAtomically(this.#path, encodeSaved(saved), 0o600, 0o755);
   }
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -9,7 +9,7 @@ import { FILES } from '../../src/contract.ts';
 import { descriptorsOf } from '../../src/forwarder/bundle.ts';
 import { Forwarder } from '../../src/forwarder/forwarder.ts';
 import { forwarderJson, peersText } from '../../src/forwarder/stats.ts';
-import { decodeSaved, encodeSaved } from '../../src/forwarder/tableFile.ts';
+import { decodeSaved, encodeSaved, SavedFile } from '../../src/forwarder/tableFile.ts';
 import { chooseThreads, threadsFor } from '../../src/forwarder/threads.ts';
 import type { ForwarderWish } from '../../src/forwarder/wanted.ts';
 import { addr } from '../../src/net/addr.ts';
@@ -39,11 +39,14 @@ const wish = (change: Partial<ForwarderWish> = {}): ForwarderWish => ({
 });
 
 let dir: string;
+const made: Forwarder[] = [];
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'loden-forwarder-'));
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
 });
-afterEach(() => {
+afterEach(async () => {
+  // What is still being written would make the directory again.
+  await Promise.allSettled(made.splice(0).map((forwarder) => forwarder.stop()));
   vi.useRealTimers();
   rmSync(dir, { recursive: true, force: true });
 });
@@ -57,6 +60,7 @@ function setUp(native = new FakeForwarderAddon()) {
     runDir: dir,
     onNote: (level, message) => notes.push(`${level}: ${message}`),
   });
+  made.push(forwarder);
   return { native, forwarder, notes };
 }
 
@@ -317,6 +321,69 @@ describe('what is saved', () => {
     await forwarder.release();
     expect(forwarder.warnings).toEqual([expect.stringContaining('forwarder.table')]);
     expect(notes[0]).toContain('counters');
+  });
+
+  test('is written when it comes as another one has just been written', async () => {
+    const saved = { device: 'flannel0', port: 8285, local: [addr('192.0.2.1')], table: TABLE };
+    const next = { ...saved, port: 9000 };
+    let written = 0;
+    const file = new SavedFile(savedFile(), () => {
+      if (++written === 1) queueMicrotask(() => file.save(next));
+    });
+    file.save(saved);
+    await vi.waitFor(() => expect(written).toBe(2));
+    await file.close();
+    expect(decodeSaved(readFileSync(savedFile()))).toEqual({ saved: next });
+  });
+
+  test('is tried again while it cannot be written, until there is something newer or it is closed', async () => {
+    const saved = { device: 'flannel0', port: 8285, local: [addr('192.0.2.1')], table: TABLE };
+    const told: boolean[] = [];
+    const file = new SavedFile(savedFile(), (problem) => told.push(problem === undefined));
+    const remake = (as: 'file' | 'directory') => {
+      rmSync(dir, { recursive: true, force: true });
+      if (as === 'file') writeFileSync(dir, '');
+      else mkdirSync(dir);
+    };
+    remake('file');
+    file.save(saved);
+    await file.settled();
+    vi.advanceTimersByTime(1_000);
+    await file.settled();
+    expect(told).toEqual([false, false]);
+    remake('directory');
+    vi.advanceTimersByTime(1_000);
+    await file.settled();
+    expect(told).toEqual([false, false, true]);
+    expect(decodeSaved(readFileSync(savedFile()))).toEqual({ saved });
+    vi.advanceTimersByTime(5_000);
+    await file.settled();
+    expect(told).toHaveLength(3);
+
+    remake('file');
+    file.save({ ...saved, port: 9000 });
+    await file.close();
+    remake('directory');
+    vi.advanceTimersByTime(5_000);
+    await file.settled();
+    expect(told).toEqual([false, false, true, false]);
+    expect(() => statSync(savedFile())).toThrow('ENOENT');
+  });
+
+  test('is not written down in the turn that puts it in force', async () => {
+    const { forwarder } = setUp();
+    let looks = 0;
+    const watched = {
+      ...TABLE,
+      get peers() {
+        looks++;
+        return TABLE.peers;
+      },
+    };
+    forwarder.set(wish({ table: watched }));
+    const inForce = looks;
+    await forwarder.stop();
+    expect([inForce, looks]).toEqual([1, 2]);
   });
 
   test('is read as it was written; cut or changed anywhere it is refused or means something as right', () => {
