@@ -22,8 +22,9 @@ namespace {
 constexpr uint32_t Overhead(uint8_t family) { return family == 4 ? 28 : 48; }
 // How long a narrower path is believed in, ms: as long as the kernel does by default would be 10 minutes, but asking is cheap.
 constexpr int64_t kLimitMs = 60'000;
-// How long a full socket is waited for, ms. Its buffer holds far more than that at any speed.
+// How long a full socket is waited for, ms; and how long not again when that was in vain: meanwhile nothing is received.
 constexpr int kRoomMs = 100;
+constexpr int64_t kFullMs = 1000;
 constexpr uint32_t kWholeBytes = 65536 + 40;
 
 }  // namespace
@@ -34,8 +35,8 @@ Sender::Sender(WorkerCounters& counters, PeerCounters* peers, Answers& answers)
 }
 
 void Sender::Use(int out4, int out6, int tun, bool gso, uint16_t port) {
-  sockets_[0] = {out4, {}};
-  sockets_[1] = {out6, {}};
+  sockets_[0] = {out4, {}, 0};
+  sockets_[1] = {out6, {}, 0};
   for (Socket& each : sockets_) {
     uint16_t own_port = 0;
     if (each.fd >= 0) (void)UdpIdentify(each.fd, &each.source, &own_port);
@@ -106,7 +107,7 @@ void Sender::SendRun(uint8_t family, uint32_t count, const Table& table) {
 bool Sender::Refused(int error, const Train& train, uint8_t family, const Table& table) {
   if (error == EINTR) return true;
   if (error == EAGAIN) {
-    if (WaitForRoom(SocketOf(family).fd)) return true;
+    if (WaitForRoom(SocketOf(family))) return true;
     Dropped(Drop::kSendBuffer, train.packets);
     return false;
   }
@@ -145,7 +146,7 @@ void Sender::SendPacket(const Peer& peer, iovec* parts, uint32_t count, uint32_t
       case EINTR:
         continue;
       case EAGAIN:
-        if (WaitForRoom(SocketOf(family).fd)) continue;
+        if (WaitForRoom(SocketOf(family))) continue;
         return Dropped(Drop::kSendBuffer, 1);
       case ENOBUFS:
       case ENOMEM:
@@ -227,9 +228,12 @@ int Sender::SendMessage(const Peer& peer, const iovec* parts, uint32_t count, ui
   return sendmsg(SocketOf(family).fd, &header, 0) >= 0 ? 0 : errno;
 }
 
-bool Sender::WaitForRoom(int fd) {
-  pollfd wanted{fd, POLLOUT, 0};
-  return poll(&wanted, 1, kRoomMs) > 0 && (wanted.revents & POLLOUT) != 0;
+bool Sender::WaitForRoom(Socket& socket) {
+  if (NowMs() < socket.full_until) return false;
+  pollfd wanted{socket.fd, POLLOUT, 0};
+  if (poll(&wanted, 1, kRoomMs) > 0 && (wanted.revents & POLLOUT) != 0) return true;
+  socket.full_until = NowMs() + kFullMs;
+  return false;
 }
 
 uint32_t Sender::LearnLimit(const Peer& peer, uint8_t family) {

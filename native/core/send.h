@@ -45,6 +45,7 @@ class Sender {
   struct Socket {
     int fd = -1;
     Address source;
+    int64_t full_until = 0;  // ms: till then nobody waits for room again
   };
   struct Limit {
     uint32_t slot = 0;
@@ -59,7 +60,7 @@ class Sender {
   void SendEach(const Train& train, uint8_t family, const Table& table);
   void SendPacket(const Peer& peer, iovec* parts, uint32_t count, uint32_t size, uint8_t family, const Table& table);
   int SendMessage(const Peer& peer, const iovec* parts, uint32_t count, uint8_t family);
-  bool WaitForRoom(int fd);
+  bool WaitForRoom(Socket& socket);
   uint32_t LearnLimit(const Peer& peer, uint8_t family);
   void Sent(const Peer& peer, uint32_t packets, uint32_t bytes);
   void Dropped(Drop reason, uint32_t packets);

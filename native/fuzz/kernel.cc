@@ -175,7 +175,10 @@ WRAP(ssize_t, sendmsg, int fd, const msghdr* message, int flags) {
 WRAP(int, poll, pollfd* wanted, nfds_t count, int timeout) {
   if (count == 0 || !IsOurs(wanted[0].fd)) return __real_poll(wanted, count, timeout);
   wanted[0].revents = wanted[0].events;
-  return current->Next() < 128 ? 1 : 0;
+  if (current->Next() < 128) return 1;
+  FUZZ_CHECK(timeout >= 0);
+  current->waited += timeout;
+  return 0;
 }
 
 WRAP(int, socket, int domain, int type, int protocol) {
@@ -208,10 +211,10 @@ WRAP(int, getsockname, int fd, sockaddr* name, socklen_t* length) {
   *length = size;
   return 0;
 }
-// Time stands still: what is done at a bounded rate does not depend on the machine.
+// Time stands still but for waiting in vain: what is done at a bounded rate does not depend on the machine.
 WRAP(int, clock_gettime, clockid_t clock, timespec* now) {
   if (current == nullptr) return __real_clock_gettime(clock, now);
-  *now = {1000, 0};
+  *now = {1000 + current->waited / 1000, current->waited % 1000 * 1'000'000};
   return 0;
 }
 }

@@ -35,6 +35,7 @@ class Kernel {
   std::deque<Message> to_receive;   // from the underlay
   std::vector<Bytes> written;       // to the device, whether it took it or not
   std::vector<Sent> sent;           // packets on the underlay, trains cut
+  int64_t waited = 0;               // in vain, ms
 
   // What the script says next.
   uint8_t Next();

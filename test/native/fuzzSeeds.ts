@@ -282,6 +282,11 @@ const egress: Seeds = {
     u8(14, 12, ...Array.from({ length: 12 }, (_, i) => 132 + i)),
     offered(MENDED, 30, none, ip4(17, udp(), to(2)), 64),
   ),
+  'sockets-full': join8(
+    u8(15, 80, ...Array.from({ length: 80 }, () => 133)),
+    ...[1, 2, 3, 4, 5, 6].map((n) => offered(MENDED, 0, none, ip4(17, udp(), to(2)), 64 * n)),
+    ...[1, 2, 3, 4, 5, 6].map((n) => offered(MENDED, 0, none, ip6(17, udp(), to6(4)), 64 * n)),
+  ),
   'too-big': join8(
     u8(15, 6, 135, 135, 160, 0, 0, 0),
     ...[
