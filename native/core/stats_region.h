@@ -30,7 +30,7 @@ class StatsRegion {
   // layout's, else it is started at zero. With -1, or where the file cannot be used, the counters are in memory; then note() says
   // why. Never nullptr.
   //
-  // Nobody else may shorten the file: touching a page beyond its end is a SIGBUS. It is ours alone, 0600 in a directory of
+  // Nobody else may shorten the file: touching a page beyond its end is a SIGBUS. It is ours alone to write, in a directory of
   // root's; and this class does not shorten it itself, since a process that is being taken over may have it mapped. A page
   // that a full file system cannot give is a SIGBUS too; so no page is touched before it has been allocated.
   static std::unique_ptr<StatsRegion> Map(int fd);

@@ -267,16 +267,17 @@ export class Forwarder {
   #opened(): NativeForwarder {
     if (this.#native) return this.#native;
     const { native, runDir, onNote } = this.#options;
+    const alone = (reason: string) =>
+      onNote('warn', 'the counters of the forwarder are kept by this process alone', { reason });
     let file = -1;
     try {
       file = openSync(join(runDir, FILES.forwarderStats), constants.O_RDWR | constants.O_CREAT, 0o644);
     } catch (e) {
-      onNote('warn', 'the counters of the forwarder are kept by this process alone', {
-        reason: (e as Error).message,
-      });
+      alone((e as Error).message);
     }
     try {
       this.#native = native.forwarder(file, () => this.#deviceLost());
+      if (file >= 0 && this.#native.statsNote !== undefined) alone(this.#native.statsNote);
       return this.#native;
     } finally {
       if (file >= 0) closeSync(file);

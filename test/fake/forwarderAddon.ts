@@ -31,6 +31,8 @@ export class FakeForwarderAddon implements ForwarderAddon {
   readonly forwarders: FakeNativeForwarder[] = [];
   /** All that was asked for, in a word each. */
   readonly calls: string[] = [];
+  /** What is wrong with the file for the counters. */
+  statsNote: string | undefined;
   #next = 100;
 
   /** The forwarder that was made last. */
@@ -97,6 +99,7 @@ export class FakeForwarderAddon implements ForwarderAddon {
 
   forwarder(_statsFd: number, onEvent: (event: ForwarderEvent) => void): NativeForwarder {
     const made = new FakeNativeForwarder(this, onEvent);
+    if (this.statsNote !== undefined) made.statsNote = this.statsNote;
     this.forwarders.push(made);
     return made;
   }
@@ -116,6 +119,7 @@ export class FakeForwarderAddon implements ForwarderAddon {
 }
 
 export class FakeNativeForwarder implements NativeForwarder {
+  statsNote?: string;
   queues: readonly ForwarderQueue[] = [];
   /** The table in force, as bytes. */
   table: Uint8Array | undefined;

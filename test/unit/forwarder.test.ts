@@ -223,6 +223,16 @@ describe('the forwarder', () => {
     expect(forwarder.running).toBe(true);
   });
 
+  test('says why its counters are not in their file', () => {
+    const { native, forwarder, notes } = setUp();
+    native.statsNote = 'there is no room';
+    forwarder.set(wish());
+    expect(notes.filter((n) => n.includes('counters'))).toEqual([
+      'warn: the counters of the forwarder are kept by this process alone',
+    ]);
+    expect(forwarder.running).toBe(true);
+  });
+
   test('tells once what the kernel leaves to it', () => {
     const { native, forwarder, notes } = setUp();
     forwarder.set(wish());
