@@ -116,7 +116,8 @@ export class Forwarder {
       table: saved.table,
     };
     this.#ends = ends;
-    this.#settle();
+    // Looked at just now: a second look that finds the device gone would close what is not ours yet.
+    this.#settle(false, true);
     if (this.#running) return;
     const why = this.problems.join('; ');
     clearTimeout(this.#retry);
@@ -208,16 +209,16 @@ export class Forwarder {
 
   /**
    * Makes descriptors, table and threads agree with the wish. What is right already is not touched. `isNews`: something has
-   * changed before.
+   * changed before. `isInUse`: the descriptors are known to work.
    */
-  #settle(isNews = false): void {
+  #settle(isNews = false, isInUse = this.#running): void {
     clearTimeout(this.#retry);
     if (this.#released || this.#closed) return;
     const { native } = this.#options;
     const wish = this.#wish;
     const problems: Problems = new Map();
     const before = this.#ends;
-    const after = wish ? wantedEnds(native, wish, before, this.#running, problems) : fds.NO_ENDS;
+    const after = wish ? wantedEnds(native, wish, before, isInUse, problems) : fds.NO_ENDS;
     const left = fds.leftOver(before, after);
     const isChanged = left.length > 0 || fds.leftOver(after, before).length > 0;
     if (isChanged || !wish) this.#halt();

@@ -158,6 +158,7 @@ export class FakeNativeForwarder implements NativeForwarder {
     for (const queue of queues) {
       for (const fd of Object.values(queue))
         if (fd >= 0 && !this.#addon.open.has(fd)) throw new Error(`misuse: descriptor ${fd} is not open`);
+      this.#addon.tunIdentity(queue.tun);
     }
     this.queues = queues;
     return { gso: true, gro: true, tso: true, uso: false };

@@ -505,6 +505,21 @@ describe('a bundle', () => {
     expect(native.open.size).toBe(count);
   });
 
+  test('whose device goes at that moment stays whose it was', async () => {
+    const { native, bundle } = await given(2);
+    const { forwarder } = setUp(native);
+    const count = native.open.size;
+    const look = native.udpIdentity.bind(native);
+    native.udpIdentity = (fd) => {
+      native.devices.delete('flannel0');
+      return look(fd);
+    };
+    await expect(forwarder.adopt(bundle)).rejects.toThrow(/EBADFD/);
+    expect(native.open.size).toBe(count);
+    await forwarder.stop();
+    expect(native.open.size).toBe(count);
+  });
+
   test('whose device has been made anew meanwhile is attached to that', async () => {
     const { native, bundle } = await given(2);
     const { forwarder } = setUp(native);
