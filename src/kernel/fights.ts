@@ -43,6 +43,12 @@ export class Fights {
     return record.heldBack ? at : undefined;
   }
 
+  /** It cannot be touched whatever the time, because its device is not there: nobody waits to be told when. */
+  wait(key: string): void {
+    const record = this.#records.get(key);
+    if (record) record.heldBack = false;
+  }
+
   /** The first moment at which an object that is fought over may be touched again, or at which a fight is over. */
   due(now: number): number | undefined {
     let first: number | undefined;

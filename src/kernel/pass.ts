@@ -123,6 +123,8 @@ export class Pass {
     switch (item.kind) {
       case 'blocked':
         this.#touched.add(item.key);
+        this.#context.troubles.wait(item.key);
+        this.#context.fights.wait(item.key);
         result.missing.set(item.key, item.object.kind);
         result.blocked[item.object.kind]++;
         result.waiting.set(item.dev, (result.waiting.get(item.dev) ?? 0) + 1);

@@ -27,6 +27,8 @@ export interface Trouble {
 /** The objects that could not be put or deleted, each with its own backoff. */
 export class Troubles {
   readonly #all = new Map<string, Trouble>();
+  /** Those whose device is not there: they wait for it, not for a moment. */
+  readonly #waiting = new Set<string>();
   readonly #state: ObservedState;
   readonly #random: () => number;
 
@@ -78,6 +80,7 @@ export class Troubles {
 
   /** Forgets the backoff of objects whose device has changed since they failed. */
   reconsider(devOf: (key: string) => string | undefined): void {
+    this.#waiting.clear();
     const now = new Map<string | undefined, string>();
     for (const [key, trouble] of this.#all) {
       const dev = devOf(key);
@@ -87,10 +90,17 @@ export class Troubles {
     }
   }
 
+  /** In this pass it cannot even be tried, because its device is not there. */
+  wait(key: string): void {
+    if (this.#all.has(key)) this.#waiting.add(key);
+  }
+
   /** The first moment at which another attempt is due. */
   due(): number | undefined {
     let first: number | undefined;
-    for (const { retryAt } of this.#all.values()) if (first === undefined || retryAt < first) first = retryAt;
+    for (const [key, { retryAt }] of this.#all) {
+      if (!this.#waiting.has(key) && (first === undefined || retryAt < first)) first = retryAt;
+    }
     return first;
   }
 

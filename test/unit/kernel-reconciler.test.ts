@@ -201,6 +201,29 @@ describe.concurrent('Reconciler', () => {
     ]);
   });
 
+  test('waits for a device that is not there, not for what was to be tried on it', async () => {
+    const kernel = fakeHost();
+    let passes = 0;
+    await using work = await AtWork.on(kernel, { random: () => 1, onStatus: () => passes++ });
+    let links = 0;
+    let refusing = 'route';
+    kernel.fault = ({ verb, object }) => {
+      if (verb === 'delete' || object.kind !== refusing) return undefined;
+      if (object.kind === 'link') links++;
+      return 'EPERM';
+    };
+    await work.reconciler.setDesired(1n, overlay(2), { prune: true });
+    await until('its routes are refused', () => work.reconciler.status().failing.length >= 2);
+    refusing = 'link';
+    const [device] = (await kernel.links()).filter(({ name }) => name === 'flannel.1');
+    kernel.deleteDevice(device!.ifindex);
+    await until('the device is refused', () => links >= 1);
+    const before = passes;
+    await until('it is refused again and again', () => links >= 4);
+    // One for each refusal, and for each of the things that were to be tried, once.
+    expect(passes - before).toBeLessThan(30);
+  });
+
   test('knows without another look what it has changed', async () => {
     const { kernel, work } = await atWork(3);
     await using _ = work;
