@@ -50,7 +50,7 @@ void Sender::Use(int out4, int out6, int tun, bool gso, uint16_t port) {
 uint32_t Sender::LimitTo(const Peer& peer) const {
   if (!limited_) return UINT32_MAX;
   const Limit& limit = limits_[peer.slot % kLimits];
-  return limit.slot == peer.slot && limit.until > NowMs() ? limit.bytes : UINT32_MAX;
+  return limit.to == EndpointOf(peer, FamilyTo(peer)) && limit.until > NowMs() ? limit.bytes : UINT32_MAX;
 }
 
 void Sender::Send(Trains& trains, const Table& table) {
@@ -62,8 +62,7 @@ void Sender::Send(Trains& trains, const Table& table) {
       msghdr& header = messages_[count].msg_hdr;
       header = {};
       header.msg_name = &names_[count];
-      header.msg_namelen = ToSocketAddress(family == 4 ? train.peer->endpoint4 : train.peer->endpoint6, port_,
-                                           &names_[count]);
+      header.msg_namelen = ToSocketAddress(EndpointOf(*train.peer, family), port_, &names_[count]);
       header.msg_iov = train.parts;
       header.msg_iovlen = train.part_count;
       if (train.packets > 1) {
@@ -221,7 +220,7 @@ int Sender::SendMessage(const Peer& peer, const iovec* parts, uint32_t count, ui
   SocketAddress name;
   msghdr header{};
   header.msg_name = &name;
-  header.msg_namelen = ToSocketAddress(family == 4 ? peer.endpoint4 : peer.endpoint6, port_, &name);
+  header.msg_namelen = ToSocketAddress(EndpointOf(peer, family), port_, &name);
   header.msg_iov = const_cast<iovec*>(parts);
   header.msg_iovlen = count;
   counters_.out_calls.Add(1);
@@ -237,10 +236,10 @@ bool Sender::WaitForRoom(Socket& socket) {
 }
 
 uint32_t Sender::LearnLimit(const Peer& peer, uint8_t family) {
-  const Address& to = family == 4 ? peer.endpoint4 : peer.endpoint6;
+  const Address& to = EndpointOf(peer, family);
   const uint32_t mtu = UdpPathMtu(SocketOf(family).source, to, port_);
   if (mtu <= Overhead(family)) return UINT32_MAX;
-  limits_[peer.slot % kLimits] = {peer.slot, mtu - Overhead(family), NowMs() + kLimitMs};
+  limits_[peer.slot % kLimits] = {to, mtu - Overhead(family), NowMs() + kLimitMs};
   limited_ = true;
   return mtu - Overhead(family);
 }

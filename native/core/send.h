@@ -48,12 +48,15 @@ class Sender {
     int64_t full_until = 0;  // ms: till then nobody waits for room again
   };
   struct Limit {
-    uint32_t slot = 0;
+    Address to;  // the endpoint: a slot may become another peer's, and a peer move
     uint32_t bytes = 0;
     int64_t until = 0;  // ms
   };
   static constexpr uint32_t kLimits = 256;
 
+  static const Address& EndpointOf(const Peer& peer, uint8_t family) {
+    return family == 4 ? peer.endpoint4 : peer.endpoint6;
+  }
   Socket& SocketOf(uint8_t family) { return sockets_[family == 4 ? 0 : 1]; }
   void SendRun(uint8_t family, uint32_t count, const Table& table);
   bool Refused(int error, const Train& train, uint8_t family, const Table& table);
