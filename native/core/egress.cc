@@ -35,6 +35,11 @@ Progress Egress::Run(const Table& table) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) {
         progress = at == 0 ? Progress::kIdle : Progress::kDrained;
+      } else if (errno == EINVAL) {
+        // tun_put_user has no word for its GSO type ("unexpected GSO type" in the kernel's log): the packet is gone,
+        // the device is not.
+        counters_.out_drops[static_cast<int>(Drop::kBadOffload)].Add(1);
+        progress = Progress::kDrained;
       } else {
         error_ = errno;
         progress = Progress::kLost;
