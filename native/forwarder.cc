@@ -75,7 +75,8 @@ void Deliver(Napi::Env env, Napi::Function on_event, Handle* handle, core::Event
   const std::unique_ptr<core::Event> event(raw);
   if (env == nullptr || handle->closed()) return;
   Napi::Object value = Napi::Object::New(env);
-  value.Set("kind", Napi::String::New(env, "tun-lost"));
+  const bool lost = event->kind == core::Event::Kind::kTunLost;
+  value.Set("kind", Napi::String::New(env, lost ? "tun-lost" : "gso-refused"));
   value.Set("queue", Napi::Number::New(env, event->queue));
   value.Set("errno", Napi::Number::New(env, event->error));
   on_event.Call({value});

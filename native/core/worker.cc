@@ -32,6 +32,7 @@ Failure Worker::Start(const Queue& queue, uint16_t port, QueueAbility* ability) 
   egress_.Use(queue.tun);
   ingress_.Use(queue.tun, tun.uso);
   more_ = false;
+  gso_ = ability->gso;
   thread_ = std::make_unique<Thread>();
   return thread_->Start(&Worker::Body, this, "loden-udp");
 }
@@ -74,6 +75,10 @@ bool Worker::Forward(short tun, short udp4, short udp6) {
     lost = progress == Progress::kLost || (progress == Progress::kIdle && (tun & (POLLERR | POLLNVAL)) != 0);
   }
   tables_.Leave(number_);
+  if (gso_ && !sender_.gso()) {
+    gso_ = false;
+    events_.OnEvent({Event::Kind::kGsoRefused, number_, EIO});
+  }
   if (!lost) return true;
   more_ = false;
   events_.OnEvent({Event::Kind::kTunLost, number_, egress_.error()});

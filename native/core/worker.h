@@ -32,7 +32,10 @@ struct QueueAbility {
 };
 
 struct Event {
-  enum class Kind : uint8_t { kTunLost } kind;
+  enum class Kind : uint8_t {
+    kTunLost,
+    kGsoRefused,  // by the device below: from now on each packet is a message
+  } kind;
   int queue;
   int error;  // errno
 };
@@ -72,6 +75,7 @@ class Worker {
   Ingress ingress_;
   Queue queue_;
   bool more_ = false;
+  bool gso_ = false;  // trains were sent so far
   std::unique_ptr<Thread> thread_;
 };
 

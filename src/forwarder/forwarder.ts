@@ -277,12 +277,22 @@ export class Forwarder {
       alone((e as Error).message);
     }
     try {
-      this.#native = native.forwarder(file, () => this.#deviceLost());
+      this.#native = native.forwarder(file, ({ kind }) =>
+        kind === 'tun-lost' ? this.#deviceLost() : this.#trainsRefused(),
+      );
       if (file >= 0 && this.#native.statsNote !== undefined) alone(this.#native.statsNote);
       return this.#native;
     } finally {
       if (file >= 0) closeSync(file);
     }
+  }
+
+  /** Found when there was something to send; each worker tells. */
+  #trainsRefused(): void {
+    if (!this.#running || !this.#ability?.gso) return;
+    this.#ability = { ...this.#ability, gso: false };
+    const refused = refusedOffloads(this.#ability);
+    this.#options.onNote('info', 'the kernel leaves some work to us', { refused });
   }
 
   /** A worker has found its queue dead, and sleeps. News of a device we have left already comes here too. */

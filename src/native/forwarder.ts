@@ -38,9 +38,12 @@ export interface CounterName {
   readonly meaning: string;
 }
 
-/** A queue's device is gone: its worker sleeps until the forwarder is stopped. Packets from peers wait in the sockets. */
+/**
+ * `tun-lost`: a queue's device is gone, and its worker sleeps until the forwarder is stopped; packets from peers wait in the sockets.
+ * `gso-refused`: the device below a socket takes no trains; each packet is a message from now on.
+ */
 export interface ForwarderEvent {
-  readonly kind: 'tun-lost';
+  readonly kind: 'tun-lost' | 'gso-refused';
   readonly queue: number;
   readonly errno: number;
 }

@@ -27,6 +27,7 @@ type Since = Record<string, number>;
 async function expectWhole(
   options: ClusterOptions,
   prepare: (made: Awaited<ReturnType<typeof udpCluster>>) => Promise<unknown>,
+  look: (made: Awaited<ReturnType<typeof udpCluster>>) => Promise<unknown> = async () => {},
 ): Promise<Since[]> {
   const made = await udpCluster([0, 0], { families: [4, 6], ...options });
   await using _ = made.cluster;
@@ -37,6 +38,7 @@ async function expectWhole(
     await expectTransfer({ from, to, family }, BYTES);
     await expectEchoes({ from, to, family }, 500, SIZES);
   }
+  await look(made);
   const after = await Promise.all(made.hosts.map(forwarderOf));
   return after.map(({ counters, drops }, i) => {
     expect(since(before[i]!.drops.out, drops.out)).toEqual({});
@@ -47,7 +49,17 @@ async function expectWhole(
 
 test('without UDP_SEGMENT, from the midst of its work on, packets leave one by one', async () => {
   const library = await build(NO_GSO, 'nogso.so', '-shared', '-fPIC');
-  const counted = await expectWhole({ env: { LD_PRELOAD: library, NO_GSO_AFTER: '100' } }, async () => {});
+  const counted = await expectWhole(
+    { env: { LD_PRELOAD: library, NO_GSO_AFTER: '100' } },
+    async () => {},
+    async ({ hosts }) => {
+      for (const host of hosts) {
+        expect((await forwarderOf(host)).refused).toEqual(['UDP_SEGMENT']);
+        const said = host.logs().filter(({ msg }) => msg === 'the kernel leaves some work to us');
+        expect(said.map(({ refused }) => refused)).toEqual([['UDP_SEGMENT']]);
+      }
+    },
+  );
   for (const { send_retries, out_packets, out_trains } of counted) {
     // The trains of one batch are taken apart; there are no others after them.
     expect(send_retries).toBeGreaterThan(0);
