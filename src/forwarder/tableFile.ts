@@ -1,5 +1,4 @@
 import { open, rm } from 'node:fs/promises';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ForwarderTable } from '../backends/backend.ts';
 import { decodeTable, encodeTable, MAX_TABLE_BYTES } from '../backends/udp/tableBytes.ts';
 import { type Addr, addrBytes, addrFromBytes, type Family } from '../net/addr.ts';
@@ -141,9 +140,7 @@ export class SavedFile {
   }
 
   async #write(saved: SavedForwarding | 'none'): Promise<void> {
-    if (saved === 'none') return rm(this.#path, { force: true });
-    // To write down thousands of peers takes milliseconds: not those in which the table is put in force.
-    await nextTurn();
-    await writeAtomically(this.#path, encodeSaved(saved), 0o600, 0o755);
+    if (saved === 'none') await rm(this.#path, { force: true });
+    else await writeAtomically(this.#path, encodeSaved(saved), 0o600, 0o755);
   }
 }

@@ -227,6 +227,24 @@ describe('slots', () => {
   });
 });
 
+test('the bytes of a table are made with it, a peer at a time', () => {
+  const view: LeaseView = {
+    revision: 1n,
+    network: parseNetworkConfig(JSON.stringify(UDP)),
+    self: udpPeer(1),
+    peers: new Map(Array.from({ length: 50 }, (_, n) => udpPeer(n + 2)).map((p) => [p.key, p])),
+  };
+  const steps = udpForwarding({ port: 8285 }, view, host(), NO_SLOTS);
+  let count = 0;
+  let step = steps.next();
+  for (; !step.done; step = steps.next()) count++;
+  expect(count).toBeGreaterThanOrEqual(4 * 50);
+  const { table } = step.value.forwarding;
+  const bytes = encodeTable({ ...table });
+  Object.defineProperty(table, 'peers', { get: () => expect.unreachable() });
+  expect(encodeTable(table)).toEqual(bytes);
+});
+
 const distinct = <T extends { readonly family: number }>(all: readonly T[]): T[] => [
   ...new Map([...all].sort((a, b) => a.family - b.family).map((a) => [a.family, a])).values(),
 ];

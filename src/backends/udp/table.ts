@@ -2,11 +2,12 @@ import { TUN_DEVICE } from '../../contract.ts';
 import { memo } from '../../memo.ts';
 import { formatPrefix, network } from '../../net/prefix.ts';
 import type { Lease, LeaseView } from '../../subnet/types.ts';
-import type { ForwarderPeer, Forwarding, HostFacts, SlotBook } from '../backend.ts';
+import type { ForwarderPeer, ForwarderTable, Forwarding, HostFacts, SlotBook } from '../backend.ts';
 import { type PeerSubnet, vetAnyFamily } from '../peers.ts';
 import type { UdpConfig } from './config.ts';
 import { deviceMtu } from './device.ts';
 import { assignSlots } from './slots.ts';
+import { tableEncoding } from './tableBytes.ts';
 
 /** The name by which a peer keeps its slot: nobody else can have its first prefix. A table read back tells it too. */
 export const slotName = (peer: Pick<ForwarderPeer, 'prefixes'>): string => formatPrefix(peer.prefixes[0]!);
@@ -50,17 +51,20 @@ export function* udpForwarding(
     });
   }
   const own = view.self.subnets.filter(({ addr }) => families.includes(addr.family));
+  const table: ForwarderTable = {
+    mtu: deviceMtu(families, host),
+    tun: own.map(({ addr }) => addr),
+    own: own.map(network),
+    peers,
+  };
+  // Its bytes are wanted at once when it is put in force.
+  yield* tableEncoding(table);
   return {
     forwarding: {
       device: TUN_DEVICE,
       port,
       local: families.flatMap((family) => host.localAddrs.get(family) ?? []),
-      table: {
-        mtu: deviceMtu(families, host),
-        tun: own.map(({ addr }) => addr),
-        own: own.map(network),
-        peers,
-      },
+      table,
     },
     slots,
   };

