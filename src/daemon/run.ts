@@ -62,6 +62,7 @@ async function compose(
   const forwarder = new Forwarder({
     native: addon(),
     runDir: options.runDir,
+    network: options.etcd.prefix,
     onNote: (level, message, fields) => log[level](fields ?? {}, message),
   });
   const handover = new Handover({ options, env, log, stop, forwarder });

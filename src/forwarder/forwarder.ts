@@ -7,13 +7,15 @@ import type { ForwarderAbility, ForwarderAddon, NativeForwarder } from '../nativ
 import { formatAddr } from '../net/addr.ts';
 import type { Bundle } from './bundle.ts';
 import * as fds from './ends.ts';
-import { readSaved, SavedFile, type SavedForwarding } from './tableFile.ts';
+import { type ReadSaved, readSaved, SavedFile, type SavedForwarding } from './tableFile.ts';
 import { attempt, type ForwarderWish, isAlive, type Problems, wantedEnds } from './wanted.ts';
 import { refusedOffloads } from './words.ts';
 
 export interface ForwarderOptions {
   readonly native: ForwarderAddon;
   readonly runDir: string;
+  /** A name that no other network has: what is saved of another one is not forwarded. */
+  readonly network: string;
   readonly onNote?: (
     level: 'info' | 'warn',
     message: string,
@@ -32,6 +34,8 @@ export class Forwarder {
   readonly #options: Required<ForwarderOptions>;
   readonly #saved: SavedFile;
   readonly #listeners = new Set<() => void>();
+  /** Until more is known than that. */
+  #read: ReadSaved | undefined;
   #native: NativeForwarder | undefined;
   #wish: ForwarderWish | undefined;
   #ends: fds.Ends = fds.NO_ENDS;
@@ -49,7 +53,7 @@ export class Forwarder {
 
   constructor(options: ForwarderOptions) {
     this.#options = { onNote: () => {}, ...options };
-    this.#saved = new SavedFile(this.#tableFile, (problem) => {
+    this.#saved = new SavedFile(this.#tableFile, options.network, (problem) => {
       this.#saveProblem = problem;
       this.#tell();
     });
@@ -70,6 +74,7 @@ export class Forwarder {
     if (this.#closed) return;
     const had = this.#wish;
     this.#wish = wish;
+    this.#read = undefined;
     if (!wish) {
       if (had) this.#saved.save(undefined);
     } else if (!had || !isSavedAlike(had, wish)) {
@@ -94,8 +99,8 @@ export class Forwarder {
   async prepare(): Promise<void> {
     this.#opened();
     const saved = await this.#readSaved();
-    // Code that has run once runs faster when packets wait for it.
-    if (saved) encodeTable(saved.table);
+    // Packets wait while a table is read and put in force. Seldom is there another one by then.
+    if (saved && !this.#running) this.#use(saved.table);
   }
 
   /**
@@ -198,13 +203,13 @@ export class Forwarder {
     return this.#saveProblem === undefined ? [] : [this.#saveProblem];
   }
 
-  #readSaved(): Promise<SavedForwarding | undefined> {
-    return readSaved(this.#tableFile, (reason) =>
-      this.#options.onNote('warn', 'what is saved of the forwarder is not used', {
-        file: this.#tableFile,
-        reason,
-      }),
-    );
+  async #readSaved(): Promise<SavedForwarding | undefined> {
+    const { network, onNote } = this.#options;
+    const file = this.#tableFile;
+    const wrong = (reason: string) =>
+      onNote('warn', 'what is saved of the forwarder is not used', { file, reason });
+    this.#read = await readSaved(file, network, wrong, this.#read);
+    return this.#read?.saved;
   }
 
   /**

@@ -27,6 +27,7 @@ const table = (n = 1): ForwarderTable => ({
   })),
 });
 const TABLE = table();
+const NETWORK = '/coreos.com/network';
 
 const wish = (change: Partial<ForwarderWish> = {}): ForwarderWish => ({
   device: 'flannel0',
@@ -52,12 +53,13 @@ afterEach(async () => {
 });
 
 /** A host with a device, and a forwarder with nothing to do. */
-function setUp(native = new FakeForwarderAddon()) {
+function setUp(native = new FakeForwarderAddon(), network = NETWORK) {
   if (native.devices.size === 0) native.device('flannel0', 7);
   const notes: string[] = [];
   const forwarder = new Forwarder({
     native,
     runDir: dir,
+    network,
     onNote: (level, message) => notes.push(`${level}: ${message}`),
   });
   made.push(forwarder);
@@ -280,6 +282,17 @@ describe('what is saved', () => {
     expect(native.calls).toEqual([]);
   });
 
+  test('is not forwarded by a daemon of another network, nor are its descriptors', async () => {
+    const first = setUp();
+    first.forwarder.set(wish());
+    const bundle = await first.forwarder.release();
+    const { native, forwarder, notes } = setUp(first.native, '/other');
+    expect(await forwarder.resumeSaved(1)).toBe(false);
+    await expect(forwarder.adopt(bundle!)).rejects.toThrow(/no table to forward by/);
+    expect(notes[0]).toBe('warn: what is saved of the forwarder is not used');
+    expect(native.forwarders).toHaveLength(1);
+  });
+
   test('waits for its device', async () => {
     const first = setUp();
     first.forwarder.set(wish());
@@ -318,7 +331,7 @@ describe('what is saved', () => {
     const { forwarder } = setUp();
     for (let n = 1; n < 20; n++) forwarder.set(wish({ table: table(n) }));
     await forwarder.stop();
-    const read = decodeSaved(readFileSync(savedFile()));
+    const read = decodeSaved(readFileSync(savedFile()), NETWORK);
     expect('saved' in read && read.saved.table).toEqual(table(19));
   });
 
@@ -337,19 +350,19 @@ describe('what is saved', () => {
     const saved = { device: 'flannel0', port: 8285, local: [addr('192.0.2.1')], table: TABLE };
     const next = { ...saved, port: 9000 };
     let written = 0;
-    const file = new SavedFile(savedFile(), () => {
+    const file = new SavedFile(savedFile(), NETWORK, () => {
       if (++written === 1) queueMicrotask(() => file.save(next));
     });
     file.save(saved);
     await vi.waitFor(() => expect(written).toBe(2));
     await file.close();
-    expect(decodeSaved(readFileSync(savedFile()))).toEqual({ saved: next });
+    expect(decodeSaved(readFileSync(savedFile()), NETWORK)).toEqual({ saved: next });
   });
 
   test('is tried again while it cannot be written, until there is something newer or it is closed', async () => {
     const saved = { device: 'flannel0', port: 8285, local: [addr('192.0.2.1')], table: TABLE };
     const told: boolean[] = [];
-    const file = new SavedFile(savedFile(), (problem) => told.push(problem === undefined));
+    const file = new SavedFile(savedFile(), NETWORK, (problem) => told.push(problem === undefined));
     const remake = (as: 'file' | 'directory') => {
       rmSync(dir, { recursive: true, force: true });
       if (as === 'file') writeFileSync(dir, '');
@@ -365,7 +378,7 @@ describe('what is saved', () => {
     vi.advanceTimersByTime(1_000);
     await file.settled();
     expect(told).toEqual([false, false, true]);
-    expect(decodeSaved(readFileSync(savedFile()))).toEqual({ saved });
+    expect(decodeSaved(readFileSync(savedFile()), NETWORK)).toEqual({ saved });
     vi.advanceTimersByTime(5_000);
     await file.settled();
     expect(told).toHaveLength(3);
@@ -393,7 +406,7 @@ describe('what is saved', () => {
     forwarder.set(wish({ table: watched }));
     await forwarder.stop();
     expect(looks).toBe(1);
-    const read = decodeSaved(readFileSync(savedFile()));
+    const read = decodeSaved(readFileSync(savedFile()), NETWORK);
     expect('saved' in read && encodeTable(read.saved.table)).toEqual(native.last.table);
   });
 
@@ -404,15 +417,16 @@ describe('what is saved', () => {
       local: [addr('192.0.2.1'), addr('2001:db8::1')],
       table: table(3),
     };
-    const bytes = encodeSaved(saved);
-    expect(decodeSaved(bytes)).toEqual({ saved });
-    for (let n = 0; n < bytes.length; n++) expect(decodeSaved(bytes.subarray(0, n))).toHaveProperty('wrong');
+    const bytes = encodeSaved(saved, NETWORK);
+    expect(decodeSaved(bytes, NETWORK)).toEqual({ saved });
+    for (let n = 0; n < bytes.length; n++)
+      expect(decodeSaved(bytes.subarray(0, n), NETWORK)).toHaveProperty('wrong');
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.nat(bytes.length - 1), fc.nat(255)), { minLength: 1 }), (changes) => {
         const changed = bytes.slice();
         for (const [at, to] of changes) changed[at] = to;
-        const read = decodeSaved(changed);
-        if ('saved' in read) expect(decodeSaved(encodeSaved(read.saved))).toEqual(read);
+        const read = decodeSaved(changed, NETWORK);
+        if ('saved' in read) expect(decodeSaved(encodeSaved(read.saved, NETWORK), NETWORK)).toEqual(read);
       }),
       { numRuns: 500 },
     );
@@ -462,6 +476,25 @@ describe('a bundle', () => {
     expect(native.calls).toEqual([]);
     expect(forwarder.threads).toBe(3);
     expect(forwarder.bundle).toEqual(bundle);
+  });
+
+  test('is taken with nothing left to do but to start', async () => {
+    const { native, bundle, forwarder: old } = await given(1);
+    const { forwarder } = setUp(native);
+    await forwarder.prepare();
+    native.calls.length = 0;
+    await forwarder.adopt(bundle);
+    expect(native.calls).toEqual(['start 1']);
+    // Unless there is another table by then.
+    const later = setUp(native);
+    await later.forwarder.prepare();
+    old.set(wish({ table: table(3) }));
+    await forwarder.release();
+    await old.release();
+    native.calls.length = 0;
+    await later.forwarder.adopt(bundle);
+    expect(native.calls).toEqual(['swap', 'start 1']);
+    expect(native.last.table).toEqual(encodeTable(table(3)));
   });
 
   test('with senders missing everywhere is one of a single thread', async () => {
