@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { CleanupOptions } from '../config/commands.ts';
-import { EXIT } from '../contract.ts';
+import { EXIT, FILES } from '../contract.ts';
 import { LodenError } from '../errors.ts';
 import { cleanup as cleanupKernel } from '../kernel/cleanup.ts';
 import { Firewall } from '../kernel/firewall.ts';
@@ -18,8 +20,8 @@ interface CleanupJson {
 }
 
 /**
- * `loden cleanup`: take out of the kernel all that a daemon put there, and nothing else. Lease, subnet file and state
- * directory stay, so that the node gets its subnet back.
+ * `loden cleanup`: take out of the kernel all that a daemon put there, and nothing else; with it goes what is saved of the
+ * forwarder. Lease, subnet file and state directory stay, so that the node gets its subnet back.
  * Throws LodenError with exit code 75 while a daemon runs, and 1 when something could not be removed.
  */
 export async function cleanup(options: CleanupOptions, print: (text: string) => void): Promise<void> {
@@ -28,6 +30,8 @@ export async function cleanup(options: CleanupOptions, print: (text: string) => 
   try {
     const links = await cleanupKernel(kernel, { devices: new Set() });
     const firewall = await Firewall.cleanup();
+    // What a daemon would go on forwarding before it knows anything: it would be for a device that is gone.
+    await rm(join(options.runDir, FILES.forwarderTable), { force: true });
     const result: CleanupJson = {
       removed: links.removed,
       firewall: firewall.removed,

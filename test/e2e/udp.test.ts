@@ -94,13 +94,15 @@ test('with another backend nothing of it is left', async () => {
   expect(existsSync(tableFile(host))).toBe(false);
 });
 
-test('cleanup removes the device', async () => {
+test('cleanup removes the device, and what is saved of who is where', async () => {
   await using cluster = await pinnedCluster([0], UDP);
   const [host] = cluster.hosts as [Host];
   await host.stop();
   expect(overlayText(await dump(host.netns))).toContain('link flannel0 up');
+  expect(existsSync(tableFile(host))).toBe(true);
   await host.loden('cleanup', '--run-dir', host.runDir, '--state-dir', host.stateDir);
   expect(overlayText(await dump(host.netns))).not.toContain('flannel0');
+  expect(existsSync(tableFile(host))).toBe(false);
 });
 
 test('a peer that comes and one that goes are forwarded to at once, and nobody else is disturbed', async () => {
