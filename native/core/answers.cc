@@ -8,7 +8,7 @@
 namespace loden::core {
 namespace {
 
-// A second, and at once; for each worker. traceroute sends three at a time, a broken application millions.
+// A second, and at once; for each worker and kind. traceroute sends three at a time, a broken application millions.
 constexpr double kRate = 1000;
 constexpr double kBurst = 100;
 
@@ -20,12 +20,13 @@ double Now() {
 
 }  // namespace
 
-Answers::Answers(WorkerCounters& counters) : counters_(counters), bucket_(kRate, kBurst) {}
+Answers::Answers(WorkerCounters& counters)
+    : counters_(counters), buckets_{{kRate, kBurst}, {kRate, kBurst}, {kRate, kBurst}} {}
 
 uint32_t Answers::Build(IcmpError error, const Table& table, const uint8_t* packet, const Inner& inner, uint32_t mtu) {
   const size_t length = BuildIcmpError(error, table.tun_address(inner.version), packet, inner, mtu, buffer_);
   if (length == 0) return 0;
-  if (!bucket_.Take(Now())) {
+  if (!buckets_[static_cast<int>(error)].Take(Now())) {
     counters_.icmp_suppressed.Add(1);
     return 0;
   }

@@ -23,7 +23,8 @@ class Answers {
 
  private:
   WorkerCounters& counters_;
-  TokenBucket bucket_;
+  // For each IcmpError its own: what a pod sends to nobody must not keep others from learning the path's MTU.
+  TokenBucket buckets_[kIcmpErrors];
   uint8_t buffer_[kMaxIcmp];
 };
 

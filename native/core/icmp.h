@@ -14,6 +14,7 @@ enum class IcmpError : uint8_t {
   kTimeExceeded,    // IPv4 11/0, IPv6 3/0
   kTooBig,          // IPv4 3/4, IPv6 2/0
 };
+inline constexpr int kIcmpErrors = 3;
 
 // Longest answer: IPv6's least MTU.
 inline constexpr size_t kMaxIcmp = 1280;
