@@ -1,26 +1,17 @@
-import { closeSync, constants, openSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ForwarderTable } from '../backends/backend.ts';
-import { encodeTable } from '../backends/udp/tableBytes.ts';
 import { FILES } from '../contract.ts';
-import type { ForwarderAbility, ForwarderAddon, NativeForwarder } from '../native/forwarder.ts';
+import type { ForwarderAbility, NativeForwarder } from '../native/forwarder.ts';
 import { formatAddr } from '../net/addr.ts';
 import type { Bundle } from './bundle.ts';
 import * as fds from './ends.ts';
+import { Engine, type EngineOptions } from './engine.ts';
 import { type ReadSaved, readSaved, SavedFile, type SavedForwarding } from './tableFile.ts';
 import { attempt, type ForwarderWish, isAlive, type Problems, wantedEnds } from './wanted.ts';
-import { refusedOffloads } from './words.ts';
 
-export interface ForwarderOptions {
-  readonly native: ForwarderAddon;
-  readonly runDir: string;
+export interface ForwarderOptions extends EngineOptions {
   /** A name that no other network has: what is saved of another one is not forwarded. */
   readonly network: string;
-  readonly onNote?: (
-    level: 'info' | 'warn',
-    message: string,
-    fields?: Readonly<Record<string, unknown>>,
-  ) => void;
 }
 
 /** Milliseconds before what was refused is tried again: nobody tells when a port or a device comes free. */
@@ -31,18 +22,14 @@ const RETRY = 1_000;
  * the event loop; no packet ever waits for it. All that is wrong is a value: nothing of this ends the daemon.
  */
 export class Forwarder {
-  readonly #options: Required<ForwarderOptions>;
+  readonly #options: ForwarderOptions;
+  readonly #engine: Engine;
   readonly #saved: SavedFile;
   readonly #listeners = new Set<() => void>();
   /** Until more is known than that. */
   #read: ReadSaved | undefined;
-  #native: NativeForwarder | undefined;
   #wish: ForwarderWish | undefined;
   #ends: fds.Ends = fds.NO_ENDS;
-  /** In force. */
-  #table: ForwarderTable | undefined;
-  #running = false;
-  #ability: ForwarderAbility | undefined;
   #released = false;
   #closed = false;
   #problems: Problems = new Map();
@@ -52,7 +39,8 @@ export class Forwarder {
   #restartedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ForwarderOptions) {
-    this.#options = { onNote: () => {}, ...options };
+    this.#options = options;
+    this.#engine = new Engine(options, () => this.#deviceLost());
     this.#saved = new SavedFile(this.#tableFile, options.network, (problem) => {
       this.#saveProblem = problem;
       this.#tell();
@@ -97,10 +85,10 @@ export class Forwarder {
 
   /** Have ready what {@link adopt} will need. Nothing of another daemon's is touched. Throws when it cannot be had. */
   async prepare(): Promise<void> {
-    this.#opened();
+    this.#engine.open();
     const saved = await this.#readSaved();
     // Packets wait while a table is read and put in force. Seldom is there another one by then.
-    if (saved && !this.#running) this.#use(saved.table);
+    if (saved && !this.running) this.#engine.use(saved.table);
   }
 
   /**
@@ -123,7 +111,7 @@ export class Forwarder {
     this.#ends = ends;
     // Looked at just now: a second look that finds the device gone would close what is not ours yet.
     this.#settle(false, true);
-    if (this.#running) return;
+    if (this.running) return;
     const why = this.problems.join('; ');
     clearTimeout(this.#retry);
     this.#wish = undefined;
@@ -147,7 +135,7 @@ export class Forwarder {
     clearTimeout(this.#retry);
     // Whoever takes over forwards by what is saved. Packets go on meanwhile.
     await this.#saved.settled();
-    this.#halt();
+    this.#engine.stop();
     return this.bundle;
   }
 
@@ -162,35 +150,34 @@ export class Forwarder {
   async stop(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#retry);
-    this.#native?.close();
-    this.#running = false;
+    this.#engine.close();
     this.#options.native.closeFds(fds.leftOver(this.#ends, fds.NO_ENDS));
     this.#ends = fds.NO_ENDS;
     await this.#saved.close();
   }
 
   get running(): boolean {
-    return this.#running;
+    return this.#engine.running;
   }
 
   /** Threads at work. */
   get threads(): number {
-    return this.#running ? (fds.countOf(this.#ends) ?? 0) : 0;
+    return this.running ? (fds.countOf(this.#ends) ?? 0) : 0;
   }
 
   /** What the kernel does for us, once it has been asked. */
   get ability(): ForwarderAbility | undefined {
-    return this.#ability;
+    return this.#engine.ability;
   }
 
   /** In force. */
   get table(): ForwarderTable | undefined {
-    return this.#table;
+    return this.#engine.table;
   }
 
   /** Undefined before anything was ever forwarded. */
   get native(): NativeForwarder | undefined {
-    return this.#native;
+    return this.#engine.native;
   }
 
   /** What keeps it from forwarding all that is wished, in words; empty when nothing does. */
@@ -216,7 +203,7 @@ export class Forwarder {
    * Makes descriptors, table and threads agree with the wish. What is right already is not touched. `isNews`: something has
    * changed before. `isInUse`: the descriptors are known to work.
    */
-  #settle(isNews = false, isInUse = this.#running): void {
+  #settle(isNews = false, isInUse = this.running): void {
     clearTimeout(this.#retry);
     if (this.#released || this.#closed) return;
     const { native } = this.#options;
@@ -226,85 +213,27 @@ export class Forwarder {
     const after = wish ? wantedEnds(native, wish, before, isInUse, problems) : fds.NO_ENDS;
     const left = fds.leftOver(before, after);
     const isChanged = left.length > 0 || fds.leftOver(after, before).length > 0;
-    if (isChanged || !wish) this.#halt();
+    if (isChanged || !wish) this.#engine.stop();
     this.#ends = after;
     if (left.length > 0) native.closeFds(left);
     if (wish) {
       const wrong = (e: Error) => `cannot use the forwarding table: ${e.message}`;
-      attempt('table', problems, wrong, () => this.#use(wish.table));
-      if (!this.#running && this.#table) this.#go(problems);
+      attempt('table', problems, wrong, () => this.#engine.use(wish.table));
+      const still = (e: Error) => `cannot start to forward: ${e.message}`;
+      if (!this.running && this.table) attempt('threads', problems, still, () => this.#engine.start(after));
     } else {
-      this.#table = undefined;
+      this.#engine.forget();
     }
     this.#problems = problems;
     if (problems.size > 0) this.#retryLater();
     this.#tell(isChanged || isNews);
   }
 
-  #use(table: ForwarderTable): void {
-    if (this.#table === table) return;
-    this.#opened().swap(encodeTable(table));
-    this.#table = table;
-  }
-
-  #go(problems: Problems): void {
-    const { tun, udp } = this.#ends;
-    const queues = fds.queuesOf(this.#ends);
-    if (!tun || queues.length === 0) return;
-    const wrong = (e: Error) => `cannot start to forward: ${e.message}`;
-    const ability = attempt('threads', problems, wrong, () => this.#opened().start(queues));
-    if (!ability) return;
-    this.#running = true;
-    const refused = refusedOffloads(ability);
-    const isNews = refused.join() !== refusedOffloads(this.#ability).join();
-    this.#ability = ability;
-    const { onNote } = this.#options;
-    const local = udp.map(({ addr }) => formatAddr(addr));
-    onNote('info', 'forwarding', { threads: queues.length, device: tun.device, port: udp[0]!.port, local });
-    if (isNews) onNote('info', 'the kernel leaves some work to us', { refused });
-  }
-
-  #halt(): void {
-    if (this.#running) this.#native?.stop();
-    this.#running = false;
-  }
-
-  /** Its counters go on from where the last daemon left them. */
-  #opened(): NativeForwarder {
-    if (this.#native) return this.#native;
-    const { native, runDir, onNote } = this.#options;
-    const alone = (reason: string) =>
-      onNote('warn', 'the counters of the forwarder are kept by this process alone', { reason });
-    let file = -1;
-    try {
-      file = openSync(join(runDir, FILES.forwarderStats), constants.O_RDWR | constants.O_CREAT, 0o644);
-    } catch (e) {
-      alone((e as Error).message);
-    }
-    try {
-      this.#native = native.forwarder(file, ({ kind }) =>
-        kind === 'tun-lost' ? this.#deviceLost() : this.#trainsRefused(),
-      );
-      if (file >= 0 && this.#native.statsNote !== undefined) alone(this.#native.statsNote);
-      return this.#native;
-    } finally {
-      if (file >= 0) closeSync(file);
-    }
-  }
-
-  /** Found when there was something to send; each worker tells. */
-  #trainsRefused(): void {
-    if (!this.#running || !this.#ability?.gso) return;
-    this.#ability = { ...this.#ability, gso: false };
-    const refused = refusedOffloads(this.#ability);
-    this.#options.onNote('info', 'the kernel leaves some work to us', { refused });
-  }
-
   /** A worker has found its queue dead, and sleeps. News of a device we have left already comes here too. */
   #deviceLost(): void {
     const { tun } = this.#ends;
-    if (!this.#running || !tun) return;
-    this.#halt();
+    if (!this.running || !tun) return;
+    this.#engine.stop();
     if (!isAlive(this.#options.native, tun)) {
       this.#options.onNote('warn', 'the device is gone; packets from peers wait', { device: tun.device });
       this.#settle(true);
@@ -329,7 +258,7 @@ export class Forwarder {
 
   /** Once for each change. */
   #tell(isChanged = false): void {
-    const text = [...this.problems, ...this.warnings, this.#running].join('\n');
+    const text = [...this.problems, ...this.warnings, this.running].join('\n');
     if (text === this.#told && !isChanged) return;
     this.#told = text;
     for (const listener of this.#listeners) listener();
