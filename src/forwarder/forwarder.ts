@@ -36,6 +36,8 @@ export class Forwarder {
   #saveProblem: string | undefined;
   #told = '';
   #retry: NodeJS.Timeout | undefined;
+  /** While it is there, nothing is started: the device gives errors. Ended by another device or socket, too. */
+  #pause: NodeJS.Timeout | undefined;
   #restartedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ForwarderOptions) {
@@ -150,6 +152,7 @@ export class Forwarder {
   async stop(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#retry);
+    this.#endPause();
     this.#engine.close();
     this.#options.native.closeFds(fds.leftOver(this.#ends, fds.NO_ENDS));
     this.#ends = fds.NO_ENDS;
@@ -214,13 +217,16 @@ export class Forwarder {
     const left = fds.leftOver(before, after);
     const isChanged = left.length > 0 || fds.leftOver(after, before).length > 0;
     if (isChanged || !wish) this.#engine.stop();
+    if (isChanged) this.#endPause();
     this.#ends = after;
     if (left.length > 0) native.closeFds(left);
     if (wish) {
       const wrong = (e: Error) => `cannot use the forwarding table: ${e.message}`;
       attempt('table', problems, wrong, () => this.#engine.use(wish.table));
       const still = (e: Error) => `cannot start to forward: ${e.message}`;
-      if (!this.running && this.table) attempt('threads', problems, still, () => this.#engine.start(after));
+      if (this.#pause) problems.set('device', `the device ${wish.device} gives errors`);
+      else if (!this.running && this.table)
+        attempt('threads', problems, still, () => this.#engine.start(after));
     } else {
       this.#engine.forget();
     }
@@ -245,10 +251,17 @@ export class Forwarder {
       this.#restartedAt = now;
       this.#settle(true);
     } else {
-      this.#problems = new Map([['device', `the device ${tun.device} gives errors`]]);
-      this.#retryLater();
-      this.#tell();
+      this.#pause = setTimeout(() => {
+        this.#endPause();
+        this.#settle();
+      }, RETRY).unref();
+      this.#settle();
     }
+  }
+
+  #endPause(): void {
+    clearTimeout(this.#pause);
+    this.#pause = undefined;
   }
 
   #retryLater(): void {

@@ -156,6 +156,28 @@ describe('the forwarder', () => {
     expect(forwarder.problems).toEqual([]);
   });
 
+  test('does not start again because it has told of that', () => {
+    const { native, forwarder } = setUp();
+    // As the daemon does it: every change brings the wish again.
+    forwarder.onChange(() => queueMicrotask(() => forwarder.set(wish())));
+    forwarder.set(wish());
+    native.last.lose(5);
+    native.last.lose(5);
+    native.calls.length = 0;
+    for (let i = 0; i < 9; i++) {
+      vi.advanceTimersByTime(100);
+      forwarder.set(wish());
+    }
+    expect([native.calls, forwarder.problems]).toEqual([[], ['the device flannel0 gives errors']]);
+    vi.advanceTimersByTime(100);
+    expect([native.calls, forwarder.problems]).toEqual([['start 2'], []]);
+    // Another device is another matter.
+    native.last.lose(5);
+    native.device('flannel0', 8);
+    forwarder.set(wish({ ifindex: 8 }));
+    expect([forwarder.running, forwarder.problems]).toEqual([true, []]);
+  });
+
   test('binds anew when address or port change, the new ones before the old are closed', () => {
     const { native, forwarder } = setUp();
     forwarder.set(wish({ local: [addr('192.0.2.1'), addr('2001:db8::1')] }));
