@@ -37,9 +37,13 @@ Sender::Sender(WorkerCounters& counters, PeerCounters* peers, Answers& answers)
 void Sender::Use(int out4, int out6, int tun, bool gso, uint16_t port) {
   sockets_[0] = {out4, {}, 0};
   sockets_[1] = {out6, {}, 0};
-  for (Socket& each : sockets_) {
+  for (const uint8_t family : {uint8_t{4}, uint8_t{6}}) {
+    Socket& each = SocketOf(family);
+    if (each.fd < 0) continue;
     uint16_t own_port = 0;
-    if (each.fd >= 0) (void)UdpIdentify(each.fd, &each.source, &own_port);
+    (void)UdpIdentify(each.fd, &each.source, &own_port);
+    // A process that was killed within TooBig has left it otherwise.
+    UdpDontFragment(each.fd, family, true);
   }
   tun_ = tun;
   gso_ = gso;

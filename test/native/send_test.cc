@@ -48,6 +48,19 @@ std::vector<uint8_t> PacketOf(uint16_t length) {
 
 }  // namespace
 
+TEST_CASE("send: a socket that was left without \"don't fragment\" gets it back") {
+  int sender = -1;
+  REQUIRE(!UdpOpenSender({4, {127, 0, 0, 1}}, &sender));
+  UdpDontFragment(sender, 4, false);
+  World world;
+  world.sender.Use(sender, -1, -1, false, kPort);
+  int value = -1;
+  socklen_t length = sizeof value;
+  CHECK(getsockopt(sender, IPPROTO_IP, IP_MTU_DISCOVER, &value, &length) == 0);
+  CHECK(value == IP_PMTUDISC_DO);
+  close(sender);
+}
+
 TEST_CASE("send: a narrow path is an endpoint's, not that of whoever has its slot later") {
   // A thread has a network namespace of its own; it goes with the thread.
   std::thread([] {
