@@ -1,12 +1,6 @@
-import type { HostFacts, PeerProblem } from '../backends/backend.ts';
-import type { RunOptions } from '../config/run.ts';
+import type { HostFacts } from '../backends/backend.ts';
 import { KEYS } from '../contract.ts';
 import { ConfigError } from '../errors.ts';
-import type { Forwarder } from '../forwarder/forwarder.ts';
-import { chooseThreads } from '../forwarder/threads.ts';
-import type { Firewall } from '../kernel/firewall.ts';
-import type { Observer } from '../kernel/observer.ts';
-import type { Reconciler } from '../kernel/reconciler.ts';
 import { Latest } from '../latest.ts';
 import type { Prefix } from '../net/prefix.ts';
 import { isCompatible } from '../subnet/allocate.ts';
@@ -14,19 +8,11 @@ import type { Identity, SubnetStore } from '../subnet/api.ts';
 import type { Lease, LeaseRequest, LeaseSnapshot, LeaseState } from '../subnet/types.ts';
 import { Convergence } from './convergence.ts';
 import { claimNetwork } from './exclusive.ts';
-import { ForwardingFeed } from './forwarding.ts';
 import type { HostView, HostWatch } from './hostWatch.ts';
-import type { ChangeLog, Logger } from './log.ts';
 import { type NetworkInForce, NetworkSource } from './networkSource.ts';
 import type { Notifier } from './notify.ts';
-import {
-  checkHost,
-  firewallRules,
-  kernelObjects,
-  leaseRequest,
-  leaseView,
-  refuseIfHopeless,
-} from './overlay.ts';
+import { checkHost, leaseRequest, refuseIfHopeless } from './overlay.ts';
+import { Programming, type ProgrammingParts } from './programming.ts';
 import { problems, type Situation, waitingFor } from './readiness.ts';
 import { ServedLeases } from './servedLeases.ts';
 import type { SubnetFile } from './subnetFile.ts';
@@ -35,19 +21,12 @@ import type { SubnetFile } from './subnetFile.ts';
 const RETRY = 1_000;
 
 /** What a daemon is made of; opened and closed by its composition root (run.ts). */
-export interface Parts {
-  readonly options: RunOptions;
-  readonly log: Logger;
-  readonly news: ChangeLog;
+export interface Parts extends ProgrammingParts {
   readonly notifier: Notifier;
   readonly store: SubnetStore;
   readonly identity: Identity;
   /** Subnets this node had before, best first. */
   readonly previous: readonly Prefix[];
-  readonly observer: Observer;
-  readonly reconciler: Reconciler;
-  readonly firewall: Firewall;
-  readonly forwarder: Forwarder;
   readonly hostWatch: HostWatch;
   readonly subnetFile: SubnetFile;
   /** Called with each lease we come to hold, to be remembered across reboots. */
@@ -73,14 +52,7 @@ export class Daemon {
   /** The lease last held: what the kernel is programmed for, also while it is lost or fenced. */
   #held: Lease | undefined;
   readonly #leases = new ServedLeases(() => this.kick());
-  readonly #forwarding: ForwardingFeed;
-  /** What the reconciler was last asked for. */
-  #asked:
-    | { network: NetworkInForce; held: Lease; served: ServedLeases['served']; host: HostFacts }
-    | undefined;
-  /** How many peers the kernel is programmed for; undefined before the first time. */
-  #peers: number | undefined;
-  #peerProblems: readonly string[] = [];
+  readonly #programming: Programming;
   #claimed = false;
   #retry: NodeJS.Timeout | undefined;
   #ready = false;
@@ -88,8 +60,7 @@ export class Daemon {
   constructor(parts: Parts, fatal: (cause: unknown) => void) {
     this.#parts = parts;
     const { prefix } = parts.options.etcd;
-    const { state } = parts.observer;
-    this.#forwarding = new ForwardingFeed(parts.forwarder, state, chooseThreads(parts.options.udpThreads));
+    this.#programming = new Programming(parts);
     this.#network = new NetworkSource({
       key: `${prefix}/${KEYS.config}`,
       keeps: (next) => this.#held === undefined || isCompatible(this.#held.subnets, next),
@@ -172,7 +143,8 @@ export class Daemon {
       const host = this.#hostFacts;
       if (host) {
         if ('host' in this.#host) this.#ask(inForce, host);
-        await this.#program(inForce, host);
+        const [held, served] = [this.#held, this.#leases.served];
+        if (held && served) await this.#programming.carryOut({ network: inForce, held, served, host });
       }
     }
     await this.#publish();
@@ -218,38 +190,6 @@ export class Daemon {
     if (!sameValue(want, this.#want.value)) this.#want.set(want);
   }
 
-  /** Kernel and firewall for the lease we hold. */
-  async #program(network: NetworkInForce, host: HostFacts): Promise<void> {
-    const { reconciler, firewall, options } = this.#parts;
-    const [held, served, asked] = [this.#held, this.#leases.served, this.#asked];
-    if (!held || !served) return;
-    if (asked?.network !== network || asked.held !== held || asked.served !== served || asked.host !== host) {
-      const view = leaseView(network, held, served);
-      const found: PeerProblem[] = [];
-      await reconciler.setDesired(view.revision, kernelObjects(network, view, host, options, found), {
-        prune: true,
-      });
-      this.#asked = { network, held, served, host };
-      await this.#forwarding.take(network, view, host);
-      this.#peers = view.peers.size;
-      this.#takePeerProblems(found);
-    }
-    this.#forwarding.feed();
-    // Not awaited: a slow iptables lock must not keep peers waiting; onChange tells when it is done.
-    void firewall.set(firewallRules(network, held, options));
-  }
-
-  #takePeerProblems(found: readonly PeerProblem[]): void {
-    const { news, log } = this.#parts;
-    const before = this.#peerProblems;
-    this.#peerProblems = found.map(({ lease, reason }) => `peer ${lease.key}: ${reason}`);
-    if (!news.changed('peers', this.#peerProblems.join('\n'))) return;
-    const known = new Set(before);
-    for (const problem of this.#peerProblems) {
-      if (!known.has(problem)) log.warn({ problem }, 'a peer is not served');
-    }
-  }
-
   /** subnet.env, readiness and what the service manager is told. */
   async #publish(): Promise<void> {
     const { subnetFile, notifier, news, log, options } = this.#parts;
@@ -268,14 +208,14 @@ export class Daemon {
     const reason = waitingFor(this.situation());
     if (reason === undefined && !this.#ready) {
       this.#ready = true;
-      log.info({ lease: this.#held?.key, peers: this.#peers }, 'ready');
+      log.info({ lease: this.#held?.key, peers: this.peers }, 'ready');
     }
     if (news.changed('reason', reason)) {
       if (reason !== undefined)
         log[this.#ready ? 'warn' : 'info']({ reason }, this.#ready ? 'impaired' : 'not ready');
       else log.info('in order');
     }
-    notifier.state(this.#ready, reason ?? `${this.#held?.key}, ${this.#peers ?? 0} peers`);
+    notifier.state(this.#ready, reason ?? `${this.#held?.key}, ${this.peers} peers`);
   }
 
   /** The whole first view, or a newer one, is in the kernel. */
@@ -314,7 +254,7 @@ export class Daemon {
   }
 
   get peers(): number {
-    return this.#peers ?? 0;
+    return this.#programming.peers;
   }
 
   situation(): Situation {
@@ -330,8 +270,8 @@ export class Daemon {
         .status()
         .failing.slice(0, 5)
         .map((f) => `${f.object}: ${f.error}`),
-      forwarder: this.#forwarding.problems,
-      firewall: this.#asked ? firewall.status() : undefined,
+      forwarder: this.#programming.forwarderProblems,
+      firewall: this.#programming.isAsked ? firewall.status() : undefined,
       subnetFile: { written: subnetFile.written, error: subnetFile.error },
     };
   }
@@ -342,7 +282,10 @@ export class Daemon {
       .status()
       .conflicts.map((c) => `${c.object}: in conflict with ${c.with}`);
     const { warnings } = this.#parts.forwarder;
-    return problems(this.situation(), this.#peerProblems.slice(0, 100), [...conflicts, ...warnings]);
+    return problems(this.situation(), this.#programming.peerProblems.slice(0, 100), [
+      ...conflicts,
+      ...warnings,
+    ]);
   }
 }
 

@@ -1,0 +1,100 @@
+import type { HostFacts, PeerProblem } from '../backends/backend.ts';
+import type { RunOptions } from '../config/run.ts';
+import type { Forwarder } from '../forwarder/forwarder.ts';
+import { chooseThreads } from '../forwarder/threads.ts';
+import type { Firewall } from '../kernel/firewall.ts';
+import type { Observer } from '../kernel/observer.ts';
+import type { Reconciler } from '../kernel/reconciler.ts';
+import type { Lease } from '../subnet/types.ts';
+import { ForwardingFeed } from './forwarding.ts';
+import type { ChangeLog, Logger } from './log.ts';
+import type { NetworkInForce } from './networkSource.ts';
+import { firewallRules, kernelObjects, leaseView } from './overlay.ts';
+import type { ServedLeases } from './servedLeases.ts';
+
+export interface ProgrammingParts {
+  readonly options: RunOptions;
+  readonly log: Logger;
+  readonly news: ChangeLog;
+  readonly observer: Observer;
+  readonly reconciler: Reconciler;
+  readonly firewall: Firewall;
+  readonly forwarder: Forwarder;
+}
+
+/** All that a view of the leases follows from. */
+interface Facts {
+  readonly network: NetworkInForce;
+  /** Our own lease. */
+  readonly held: Lease;
+  readonly served: NonNullable<ServedLeases['served']>;
+  readonly host: HostFacts;
+}
+
+/** Carries a view out: in the kernel, in the forwarder and in the firewall. Each fact that changes makes another one. */
+export class Programming {
+  readonly #parts: ProgrammingParts;
+  readonly #forwarding: ForwardingFeed;
+  /** What the reconciler was last asked for. */
+  #asked: Facts | undefined;
+  #peers = 0;
+  #peerProblems: readonly string[] = [];
+
+  constructor(parts: ProgrammingParts) {
+    this.#parts = parts;
+    const { forwarder, observer, options } = parts;
+    this.#forwarding = new ForwardingFeed(forwarder, observer.state, chooseThreads(options.udpThreads));
+  }
+
+  /** Resolves when reconciler and forwarder know what to do; to be called again after any change of anything. */
+  async carryOut(facts: Facts): Promise<void> {
+    const { reconciler, firewall, options } = this.#parts;
+    const { network, held, served, host } = facts;
+    const asked = this.#asked;
+    if (asked?.network !== network || asked.held !== held || asked.served !== served || asked.host !== host) {
+      const view = leaseView(network, held, served);
+      const found: PeerProblem[] = [];
+      await reconciler.setDesired(view.revision, kernelObjects(network, view, host, options, found), {
+        prune: true,
+      });
+      this.#asked = facts;
+      await this.#forwarding.take(network, view, host);
+      this.#peers = view.peers.size;
+      this.#takePeerProblems(found);
+    }
+    this.#forwarding.feed();
+    // Not awaited: a slow iptables lock must not keep peers waiting; onChange tells when it is done.
+    void firewall.set(firewallRules(network, held, options));
+  }
+
+  /** Has there been a view? */
+  get isAsked(): boolean {
+    return this.#asked !== undefined;
+  }
+
+  /** How many peers the kernel is programmed for. */
+  get peers(): number {
+    return this.#peers;
+  }
+
+  /** Why peers are not served. */
+  get peerProblems(): readonly string[] {
+    return this.#peerProblems;
+  }
+
+  /** What keeps the forwarder from its work; undefined when there is none, or nobody knows yet. */
+  get forwarderProblems(): readonly string[] | undefined {
+    return this.#forwarding.problems;
+  }
+
+  #takePeerProblems(found: readonly PeerProblem[]): void {
+    const { news, log } = this.#parts;
+    const before = this.#peerProblems;
+    this.#peerProblems = found.map(({ lease, reason }) => `peer ${lease.key}: ${reason}`);
+    if (!news.changed('peers', this.#peerProblems.join('\n'))) return;
+    const known = new Set(before);
+    for (const problem of this.#peerProblems) {
+      if (!known.has(problem)) log.warn({ problem }, 'a peer is not served');
+    }
+  }
+}
