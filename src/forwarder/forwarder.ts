@@ -26,6 +26,8 @@ export class Forwarder {
   readonly #engine: Engine;
   readonly #saved: SavedFile;
   readonly #listeners = new Set<() => void>();
+  /** There may be a file, also one that could not be used. */
+  #mayBeSaved = true;
   /** Until more is known than that. */
   #read: ReadSaved | undefined;
   #wish: ForwarderWish | undefined;
@@ -66,10 +68,11 @@ export class Forwarder {
     this.#wish = wish;
     this.#read = undefined;
     if (!wish) {
-      if (had) this.#saved.save(undefined);
+      if (this.#mayBeSaved) this.#saved.save(undefined);
     } else if (!had || !isSavedAlike(had, wish)) {
       this.#saved.save(wish);
     }
+    this.#mayBeSaved = wish !== undefined;
     this.#settle();
   }
 

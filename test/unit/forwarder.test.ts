@@ -337,6 +337,15 @@ describe('what is saved', () => {
     expect(native.forwarders).toEqual([]);
   });
 
+  test('is removed when nothing is to be forwarded, also what could not be used', async () => {
+    writeFileSync(savedFile(), 'nonsense');
+    const { forwarder } = setUp();
+    await forwarder.resumeSaved(1);
+    forwarder.set(undefined);
+    await forwarder.stop();
+    expect(() => statSync(savedFile())).toThrow('ENOENT');
+  });
+
   test('does not count against what is known already', async () => {
     const first = setUp();
     first.forwarder.set(wish());
