@@ -1,12 +1,15 @@
 import type { ForwarderQueue } from '../native/forwarder.ts';
 
+/** Most queues, and workers, of a forwarder: kMaxWorkers of native/core/stats_region.h. */
+export const MAX_QUEUES = 16;
+
 /** A forwarder's descriptors: what lives on while one process after the other uses it. */
 export interface Bundle {
   /** The TUN device. */
   readonly device: string;
   /** The UDP port of the sockets that receive. */
   readonly port: number;
-  /** One for each worker, 1 to 16. */
+  /** One for each worker, 1 to {@link MAX_QUEUES}. */
   readonly queues: readonly ForwarderQueue[];
 }
 

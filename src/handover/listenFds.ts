@@ -1,6 +1,5 @@
-import { type Bundle, ROLES, type Role } from '../forwarder/bundle.ts';
+import { type Bundle, MAX_QUEUES, ROLES, type Role } from '../forwarder/bundle.ts';
 import type { ForwarderQueue } from '../native/forwarder.ts';
-import { MAX_QUEUES } from './manifest.ts';
 
 /** A descriptor that the service manager passed, by its name in FDNAME=. */
 export interface Passed {

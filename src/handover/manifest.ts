@@ -1,5 +1,5 @@
 import { isObject } from '../fields.ts';
-import { type Bundle, descriptorsOf, ROLES, type Role } from '../forwarder/bundle.ts';
+import { type Bundle, descriptorsOf, MAX_QUEUES, ROLES, type Role } from '../forwarder/bundle.ts';
 import type { ForwarderQueue } from '../native/forwarder.ts';
 
 /** A bundle as it is written down: for each descriptor its place in the list that goes beside, -1: none. */
@@ -11,8 +11,6 @@ export interface Manifest {
   readonly descriptors: number;
 }
 
-/** Workers of a forwarder (native/core: kMaxWorkers). */
-export const MAX_QUEUES = 16;
 /** IFNAMSIZ less its NUL. */
 const NAME_MAX = 15;
 
