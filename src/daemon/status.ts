@@ -14,7 +14,7 @@ export interface StatusContext {
   readonly startedAt: Date;
   readonly subnetFile: string;
   readonly kernel: () => ReconcilerStatus;
-  /** Null: nothing was ever forwarded here. */
+  /** Null: nothing is forwarded here. */
   readonly forwarder: () => ForwarderJson | null;
   /** Messages sent to rtnetlink to change something, since the start. */
   readonly netlinkMessages: () => number;

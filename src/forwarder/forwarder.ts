@@ -90,7 +90,6 @@ export class Forwarder {
 
   /** Have ready what {@link adopt} will need. Nothing of another daemon's is touched. Throws when it cannot be had. */
   async prepare(): Promise<void> {
-    this.#engine.open();
     const saved = await this.#readSaved();
     // Packets wait while a table is read and put in force. Seldom is there another one by then.
     if (saved && !this.running) this.#engine.use(saved.table);

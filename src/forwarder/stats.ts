@@ -29,9 +29,9 @@ const ratio = (a = 0, b = 0): number | null => (b === 0 ? null : Math.round((a /
 const named = (names: readonly CounterName[], values: BigUint64Array, from: number): [string, number][] =>
   names.map(({ name }, i) => [name, Number(values[from + i] ?? 0n)]);
 
-/** Null for a forwarder that has never had anything to do. */
+/** Null for a forwarder that has nothing to do. */
 export function forwarderJson(forwarder: Forwarder, addon: ForwarderAddon): ForwarderJson | null {
-  if (!forwarder.native) return null;
+  if (!forwarder.native || !forwarder.table) return null;
   const { counters: names, drops } = addon.forwarderLayout();
   const values = forwarder.native.counters();
   const counters = Object.fromEntries(named(names, values, 0));

@@ -660,6 +660,17 @@ test('however devices, addresses and wishes change, no descriptor leaks or is mi
   );
 });
 
+test('the status has no forwarder where nothing is to be forwarded', async () => {
+  const { native, forwarder } = setUp();
+  // A takeover of a daemon with another backend.
+  await forwarder.prepare();
+  expect([forwarderJson(forwarder, native), native.forwarders]).toEqual([null, []]);
+  forwarder.set(wish());
+  expect(forwarderJson(forwarder, native)).not.toBeNull();
+  forwarder.set(undefined);
+  expect(forwarderJson(forwarder, native)).toBeNull();
+});
+
 test('the status tells counters by name, drops by reason and ratios', () => {
   const { native, forwarder } = setUp();
   expect(forwarderJson(forwarder, native)).toBeNull();
