@@ -79,7 +79,7 @@ describe('a lease in a real etcd', () => {
       const kv = await etcd.get(key);
       return kv?.value.includes(node.node) && kv;
     });
-    expect(BigInt(again.lease).toString(16)).toBe(second);
+    expect(BigInt(again.lease)).toBe(BigInt(`0x${second}`));
     expect(node.state?.state).toBe('held');
   });
 
