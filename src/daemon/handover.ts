@@ -11,6 +11,7 @@ import { namesOf } from '../handover/listenFds.ts';
 import type { Place } from '../handover/protocol.ts';
 import { type HandoverLog, HandoverServer } from '../handover/server.ts';
 import { takeOver } from '../handover/takeOver.ts';
+import { readNodeId } from '../subnet/stateDir.ts';
 import type { Logger } from './log.ts';
 import type { Stop } from './signals.ts';
 
@@ -37,6 +38,8 @@ export class Handover {
   /** What the service manager has passed and nobody uses yet. */
   #passed: Bundle | undefined;
   #server: HandoverServer | undefined;
+  /** Until then, what there is to give may still be about to be used. */
+  readonly #resumed = Promise.withResolvers<void>();
   #unlisten = (): void => {};
 
   constructor(parts: HandoverParts) {
@@ -52,7 +55,11 @@ export class Handover {
     if (!options.takeover) return;
     const outcome = await takeOver(this.#path, {
       place: placeOf(options),
-      prepare: () => forwarder.prepare(),
+      prepare: async () => {
+        // What would end us once the other one is gone has to end us before.
+        await readNodeId(options.stateDir);
+        await forwarder.prepare();
+      },
       start: (bundle) => forwarder.adopt(bundle),
       stop: () => forwarder.stop(),
       log: this.#log,
@@ -65,7 +72,10 @@ export class Handover {
     const { options, forwarder, stop } = this.#parts;
     this.#server = new HandoverServer(this.#path, {
       place: placeOf(options),
-      release: () => forwarder.release(),
+      release: async () => {
+        await this.#resumed.promise;
+        return forwarder.release();
+      },
       resume: () => forwarder.resume(),
       end: () => {
         setTimeout(() => {
@@ -92,6 +102,7 @@ export class Handover {
     if (this.#passed) closeAll(namesOf(this.#passed).values());
     this.#passed = undefined;
     if (!forwarder.running) await forwarder.resumeSaved(chooseThreads(options.udpThreads));
+    this.#resumed.resolve();
     this.#keep();
     this.#unlisten = forwarder.onChange(() => this.#keep());
   }

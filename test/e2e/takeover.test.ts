@@ -1,4 +1,4 @@
-import { renameSync, statSync } from 'node:fs';
+import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEFAULTS, EXIT, FILES } from '../../src/contract.ts';
@@ -106,6 +106,21 @@ describe('by udp', () => {
     } finally {
       renameSync(`${table}.away`, table);
     }
+  });
+
+  test('a new one that could not go on afterwards takes nothing', async () => {
+    const file = join(host.stateDir, FILES.nodeId);
+    const id = readFileSync(file);
+    const since = host.logs().length;
+    writeFileSync(file, 'damaged');
+    try {
+      await expectNothingHappens(async () => {
+        expect(await refused()).toMatch(/which goes on: .*node\.json holds no node id/);
+      });
+    } finally {
+      writeFileSync(file, id);
+    }
+    expect(said(host, 'forwarding', since)).toEqual([]);
   });
 
   /** A new daemon that takes `steps` steps of a takeover, says so, and goes no further. */
