@@ -96,7 +96,7 @@ Napi::Value UdpOpen(const Napi::CallbackInfo& info) {
   Failure failure = core::UdpOpen(address, static_cast<uint16_t>(port), static_cast<int>(count), &sockets);
   for (int64_t i = 0; !failure && count > 1 && i < count; ++i) {
     int sender = -1;
-    failure = core::UdpOpenSender(address, &sender);
+    failure = core::UdpOpenSender(address, static_cast<int>(i), &sender);
     if (!failure) senders.push_back(sender);
   }
   if (failure) {

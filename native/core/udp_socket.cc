@@ -4,6 +4,7 @@
 #include <linux/filter.h>
 #include <linux/udp.h>
 #include <netinet/in.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -21,6 +22,9 @@
 
 namespace loden::core {
 namespace {
+
+// Dynamic ports: RFC 6335, 6. As many workers as a source port can tell apart.
+constexpr uint32_t kFirstPort = 49152, kLastPort = 65535, kSteps = 16;
 
 Failure OpenBound(const Address& address, uint16_t port, bool share, int* out) {
   const int family = address.family == 4 ? AF_INET : AF_INET6;
@@ -46,6 +50,28 @@ void SetBuffer(int fd, int forced, int asked, int bytes) {
   if (setsockopt(fd, SOL_SOCKET, forced, &bytes, sizeof bytes) != 0) setsockopt(fd, SOL_SOCKET, asked, &bytes, sizeof bytes);
 }
 
+// Which of a group's sockets gets a datagram: linux/filter.h, SO_ATTACH_REUSEPORT_CBPF in socket(7). Without it (before Linux
+// 4.5) the kernel chooses by a hash.
+void Steer(int fd, uint8_t family, uint32_t count) {
+  constexpr uint32_t kNetwork = static_cast<uint32_t>(SKF_NET_OFF);
+  sock_filter v4[] = {
+      {BPF_LDX | BPF_B | BPF_MSH, 0, 0, kNetwork},  // X: bytes of the IPv4 header
+      {BPF_LD | BPF_H | BPF_IND, 0, 0, kNetwork},   // the source port
+      {BPF_ALU | BPF_AND | BPF_K, 0, 0, kSteps - 1},
+      {BPF_ALU | BPF_MOD | BPF_K, 0, 0, count},
+      {BPF_RET | BPF_A, 0, 0, 0},
+  };
+  sock_filter v6[] = {
+      {BPF_LD | BPF_H | BPF_ABS, 0, 0, kNetwork + 40},
+      {BPF_ALU | BPF_AND | BPF_K, 0, 0, kSteps - 1},
+      {BPF_ALU | BPF_MOD | BPF_K, 0, 0, count},
+      {BPF_RET | BPF_A, 0, 0, 0},
+  };
+  const sock_fprog program =
+      family == 4 ? sock_fprog{sizeof v4 / sizeof v4[0], v4} : sock_fprog{sizeof v6 / sizeof v6[0], v6};
+  setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program);
+}
+
 }  // namespace
 
 Failure UdpOpen(const Address& address, uint16_t port, int count, std::vector<int>* sockets) {
@@ -60,12 +86,23 @@ Failure UdpOpen(const Address& address, uint16_t port, int count, std::vector<in
     SetBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, kSocketBuffer);
     opened.push_back(fd);
   }
+  if (count > 1) Steer(opened[0], address.family, static_cast<uint32_t>(count));
   *sockets = std::move(opened);
   return {};
 }
 
-Failure UdpOpenSender(const Address& address, int* socket) {
-  if (const Failure failure = OpenBound(address, 0, false, socket)) return failure;
+Failure UdpOpenSender(const Address& address, int index, int* socket) {
+  Failure failure{EADDRINUSE, "bind"};
+  // Anywhere among the ports that nobody asks for by name (RFC 6335, 6), as the clock has it.
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const uint32_t places = (kLastPort + 1 - kFirstPort) / kSteps;
+  const auto start = static_cast<uint32_t>(now.tv_nsec / 1000);
+  for (uint32_t i = 0; i < places && failure.error == EADDRINUSE; ++i) {
+    const uint32_t port = kFirstPort + (start + i) % places * kSteps + static_cast<uint32_t>(index) % kSteps;
+    failure = OpenBound(address, static_cast<uint16_t>(port), false, socket);
+  }
+  if (failure) return failure;
   sock_filter drop_all[] = {{BPF_RET | BPF_K, 0, 0, 0}};
   const sock_fprog program{1, drop_all};
   setsockopt(*socket, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);

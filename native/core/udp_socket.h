@@ -15,12 +15,14 @@ namespace loden::core {
 // Room for what arrives while nobody reads, e.g. during a restart. Bytes; the kernel doubles it for its own overhead.
 inline constexpr int kSocketBuffer = 32 * 1024 * 1024;
 
-// Opens `count` sockets bound to the address and port, which share what arrives. None is open when one fails.
+// Opens `count` sockets bound to the address and port, which share what arrives: the low four bits of a datagram's source
+// port say which of them gets it. None is open when one fails.
 Failure UdpOpen(const Address& address, uint16_t port, int count, std::vector<int>* sockets);
 
-// A socket to send from alone, on a port of the kernel's choice: it drops whatever comes. What a worker sends then has a
-// source port of its own, which spreads it over the receiver's queues.
-Failure UdpOpenSender(const Address& address, int* socket);
+// A socket to send from alone: it drops whatever comes. What worker `index` sends has a source port with `index` in its low
+// four bits, so that a flow comes to the worker of the same number at the other end, and its answers come back to this one: the
+// kernel lets packets to the device follow the queue by which the flow's packets came, and would otherwise move the flow to and fro.
+Failure UdpOpenSender(const Address& address, int index, int* socket);
 
 // Where a descriptor is bound; fails for anything that is no bound UDP socket.
 Failure UdpIdentify(int socket, Address* address, uint16_t* port);
