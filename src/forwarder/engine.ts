@@ -18,6 +18,8 @@ export interface EngineOptions {
   ) => void;
 }
 
+const LEFT_TO_US = 'the kernel leaves some work to us';
+
 /** The native forwarder, made when it is first needed: its counters, its table and its threads. */
 export class Engine {
   readonly #options: EngineOptions;
@@ -26,6 +28,7 @@ export class Engine {
   #table: ForwarderTable | undefined;
   #running = false;
   #ability: ForwarderAbility | undefined;
+  #hasToldOfTrains = false;
 
   constructor(options: EngineOptions, onDeviceLost: () => void) {
     this.#options = options;
@@ -64,12 +67,23 @@ export class Engine {
       alone((e as Error).message);
     }
     try {
-      this.#native = native.forwarder(file, this.#onDeviceLost);
+      this.#native = native.forwarder(file, ({ kind }) =>
+        kind === 'tun-lost' ? this.#onDeviceLost() : this.#trainsRefused(),
+      );
       if (file >= 0 && this.#native.statsNote !== undefined) alone(this.#native.statsNote);
       return this.#native;
     } finally {
       if (file >= 0) closeSync(file);
     }
+  }
+
+  /** Found when there was something to send; each worker tells, and again each time it is started. */
+  #trainsRefused(): void {
+    if (!this.#running || !this.#ability?.gso) return;
+    this.#ability = { ...this.#ability, gso: false };
+    if (this.#hasToldOfTrains) return;
+    this.#hasToldOfTrains = true;
+    this.#options.onNote('info', LEFT_TO_US, { refused: refusedOffloads(this.#ability) });
   }
 
   /** Put a table in force. Throws the addon's errors. */
@@ -97,7 +111,7 @@ export class Engine {
     const { onNote } = this.#options;
     const local = udp.map(({ addr }) => formatAddr(addr));
     onNote('info', 'forwarding', { threads: queues.length, device: tun.device, port: udp[0]!.port, local });
-    if (isNews) onNote('info', 'the kernel leaves some work to us', { refused });
+    if (isNews && refused.length > 0) onNote('info', LEFT_TO_US, { refused });
   }
 
   /** What was read is sent on; the descriptors are not used any more. */
