@@ -147,6 +147,11 @@ export class FakeNativeForwarder implements NativeForwarder {
     this.#onEvent({ kind: 'tun-lost', queue: 0, errno });
   }
 
+  /** As a worker whose uplink takes no trains. */
+  refuseTrains(): void {
+    this.#onEvent({ kind: 'gso-refused', queue: 0, errno: 5 });
+  }
+
   start(queues: readonly ForwarderQueue[]) {
     this.#check();
     this.#addon.calls.push(`start ${queues.length}`);

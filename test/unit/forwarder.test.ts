@@ -264,6 +264,19 @@ describe('the forwarder', () => {
     expect(notes.filter((n) => n.includes('leaves some work'))).toHaveLength(1);
   });
 
+  test('goes on when the uplink refuses trains, and says so once', () => {
+    const { native, forwarder, notes } = setUp();
+    forwarder.set(wish());
+    const before = native.calls.length;
+    const told = notes.length;
+    native.last.refuseTrains();
+    native.last.refuseTrains();
+    expect(native.calls.slice(before)).toEqual([]);
+    expect(forwarder.running).toBe(true);
+    expect(forwarder.ability?.gso).toBe(false);
+    expect(notes.slice(told)).toEqual(['info: the kernel leaves some work to us']);
+  });
+
   test('closes everything when nothing is wished any more, and forgets what is saved', async () => {
     const { native, forwarder } = setUp();
     forwarder.set(wish());
