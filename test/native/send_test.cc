@@ -50,7 +50,7 @@ std::vector<uint8_t> PacketOf(uint16_t length) {
 
 TEST_CASE("send: a socket that was left without \"don't fragment\" gets it back") {
   int sender = -1;
-  REQUIRE(!UdpOpenSender({4, {127, 0, 0, 1}}, &sender));
+  REQUIRE(!UdpOpenSender({4, {127, 0, 0, 1}}, 0, &sender));
   UdpDontFragment(sender, 4, false);
   World world;
   world.sender.Use(sender, -1, -1, false, kPort);
