@@ -93,6 +93,8 @@ if (role === 'echo') {
 
 const node = (program: string, ...args: (string | number)[]): string[] => [
   process.execPath,
+  // Once seen: all sent, got and said, and the process stood still at its exit, where V8's helper threads are waited for.
+  '--v8-pool-size=0',
   '--eval',
   program,
   '--',
