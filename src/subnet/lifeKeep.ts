@@ -73,13 +73,14 @@ function compare(turn: Turn, own: Own, want: LeaseRequest, view: PrefixView): Op
     return undefined;
   }
   const now = view.leases.get(key);
-  if (now?.modRevision === modRevision) return undefined;
+  // After a restore etcd counts anew: the revision alone does not say that it is the same.
+  if (now?.modRevision === modRevision && isAlike(now, own.lease)) return undefined;
   if (!now) turn.lose('its key is gone from etcd (expired or deleted)', 'info');
   else if (now.node === life.node) {
     // One with the instance it had when we found it was put there by hand: a living daemon writes its own.
     if (now.instance === life.instance || now.instance === own.lease.instance)
       life.own = turn.moveTo(own, now);
-    else if (now.modRevision < modRevision) turn.lose(BACK_IN_TIME, 'info');
+    else if (now.modRevision <= modRevision) turn.lose(BACK_IN_TIME, 'info');
     else if (sharesEndpoint(now.endpoints, want.attrs.endpoints)) {
       const message = 'another daemon with this host’s node id and address writes our lease';
       turn.say('error', 'conflict', `${message}: leaving it to that daemon`, now);
@@ -98,6 +99,9 @@ function compare(turn: Turn, own: Own, want: LeaseRequest, view: PrefixView): Op
   } else turn.lose(`it belongs to ${whose(now)} now`, 'error');
   return undefined;
 }
+
+const isAlike = (a: Lease, b: Lease): boolean =>
+  a === b || (a.etcdLease === b.etcdLease && encodeValue(a) === encodeValue(b));
 
 /** Row 13: may it stay where it is? */
 function checkPlace(turn: Turn, own: Own, want: LeaseRequest, view: PrefixView): Op | undefined {

@@ -227,6 +227,21 @@ it('keeps its promises whatever happens, and settles when it stops', { timeout: 
   );
 });
 
+it('knows that time went back though a value put by hand has the revision its own had', async () => {
+  const world = new World(0, 0);
+  const [, node] = world.nodes;
+  const everybody = 20;
+  await world.happen(everybody, 0);
+  node!.restart();
+  const restore = world.etcd.backup();
+  await world.happen(everybody, 39);
+  restore();
+  const kv = [...world.etcd.keys.values()].find(({ value }) => value.includes(node!.node))!;
+  world.etcd.put(kv.key, kv.value);
+  await world.calm();
+  world.check();
+});
+
 it('meets every kind of trouble in these worlds', async () => {
   const met = new Set<string>();
   const random = seeded(1);
