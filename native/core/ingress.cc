@@ -5,12 +5,7 @@
 
 #include <cstring>
 
-#ifndef SOL_UDP
-#define SOL_UDP 17
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
+#include "udp_options.h"
 
 namespace loden::core {
 namespace {

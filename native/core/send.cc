@@ -1,19 +1,12 @@
 #include "send.h"
 
 #include <errno.h>
-#include <linux/udp.h>
 #include <poll.h>
 
 #include <cstring>
 
 #include "../clock.h"
-
-#ifndef SOL_UDP
-#define SOL_UDP 17
-#endif
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
+#include "udp_options.h"
 
 namespace loden::core {
 namespace {
@@ -239,13 +232,12 @@ bool Sender::WaitForRoom(Socket& socket) {
   return false;
 }
 
-uint32_t Sender::LearnLimit(const Peer& peer, uint8_t family) {
+void Sender::LearnLimit(const Peer& peer, uint8_t family) {
   const Address& to = EndpointOf(peer, family);
   const uint32_t mtu = UdpPathMtu(SocketOf(family).source, to, port_);
-  if (mtu <= Overhead(family)) return UINT32_MAX;
+  if (mtu <= Overhead(family)) return;
   limits_[peer.slot % kLimits] = {to, mtu - Overhead(family), NowMs() + kLimitMs};
   limited_ = true;
-  return mtu - Overhead(family);
 }
 
 void Sender::Sent(const Peer& peer, uint32_t packets, uint32_t bytes) {

@@ -64,7 +64,7 @@ class Sender {
   void SendPacket(const Peer& peer, iovec* parts, uint32_t count, uint32_t size, uint8_t family, const Table& table);
   int SendMessage(const Peer& peer, const iovec* parts, uint32_t count, uint8_t family);
   bool WaitForRoom(Socket& socket);
-  uint32_t LearnLimit(const Peer& peer, uint8_t family);
+  void LearnLimit(const Peer& peer, uint8_t family);
   void Sent(const Peer& peer, uint32_t packets, uint32_t bytes);
   void Dropped(Drop reason, uint32_t packets);
 

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <linux/filter.h>
-#include <linux/udp.h>
 #include <netinet/in.h>
 #include <time.h>
 #include <unistd.h>
@@ -10,15 +9,7 @@
 #include <cstring>
 #include <utility>
 
-#ifndef SOL_UDP
-#define SOL_UDP 17
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
+#include "udp_options.h"
 
 namespace loden::core {
 namespace {

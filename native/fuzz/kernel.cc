@@ -1,7 +1,6 @@
 #include "kernel.h"
 
 #include <errno.h>
-#include <linux/udp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -13,17 +12,8 @@
 #include <cstring>
 
 #include "check.h"
+#include "core/udp_options.h"
 #include "core/udp_socket.h"
-
-#ifndef SOL_UDP
-#define SOL_UDP 17
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
 
 namespace loden::fuzz {
 namespace {
