@@ -43,8 +43,11 @@ Expectation ExpectedOf(IcmpError error, bool v4, uint32_t mtu) {
 bool Forbidden(IcmpError error, const Bytes& offender, const core::Inner& inner) {
   if (!IsOneHost(SourceOf(offender.data())) || !IsOneHost(DestinationOf(offender.data()))) return true;
   if (inner.version == 6) {
-    if (offender[6] == 44) return (Get(offender, 42, 2) & 0xfff8) != 0 || (offender[40] == 58 && offender.at(48) < 128);
-    return offender[6] == 58 && (offender.size() == 40 || offender[40] < 128 || offender[40] == 137);
+    // Behind a fragment header, or at once.
+    const bool fragment = offender[6] == 44;
+    if (fragment && (Get(offender, 42, 2) & 0xfff8) != 0) return true;
+    const size_t at = fragment ? 48 : 40;
+    return offender[fragment ? 40 : 6] == 58 && (offender.size() == at || offender[at] < 128 || offender[at] == 137);
   }
   const uint32_t header = (offender[0] & 15) * 4u;
   if (Get(offender, 6, 2) & 0x1fff) return true;
