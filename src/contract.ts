@@ -60,6 +60,33 @@ export const FILES = {
   lastState: 'last.json',
 } as const;
 
+/** Between the CNI plugin and the daemon, and what both have on disk. docs/cni.md explains it. */
+export const CNI = {
+  /** The one resource the plugin speaks to on the control socket; POST, JSON both ways. */
+  resource: '/v1/cni',
+  /** Content type of an answer that names delegates to be run, instead of what the runtime is to get. */
+  delegates: 'application/vnd.loden.delegates+json',
+  /** Header of an answer whose text the plugin prints on standard error. */
+  warning: 'x-loden-warning',
+  /** Names the plugin binary may have; both do the same, the second for existing configurations. */
+  names: ['loden', 'flannel'],
+  /** Bytes of the configuration on standard input, and of all of the environment. */
+  largestConfig: 1 << 20,
+  /** Bytes of a request: the configuration, escaped at worst six times as long, and a delegate's result beside it. */
+  largestRequest: 16 << 20,
+  /** Milliseconds the plugin waits for an answer. */
+  timeout: 30_000,
+  /** host-local's default store, `ipam.dataDir`. */
+  dataDir: '/var/lib/cni/networks',
+  /** Where flannel's plugin keeps the delegate's configuration, `dataDir`. */
+  flannelDataDir: '/var/lib/cni/flannel',
+  /** Below the state directory: DELs that came while no daemon ran, one file each; `delQueue` in the config. */
+  delQueue: 'cni/del',
+  /** Below the state directory: one file for each attachment. */
+  attachments: 'cni/attachments',
+  bridge: 'cni0',
+} as const;
+
 /** Relative to the etcd prefix. */
 export const KEYS = {
   config: 'config',

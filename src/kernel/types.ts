@@ -31,6 +31,25 @@ export interface Tun {
   readonly txqlen: number;
 }
 
+/** How the other end of a veth is made together with this one; from then on it is an object of the other namespace. */
+export interface VethPeer {
+  /** Descriptor of the namespace it is born in. */
+  readonly netnsFd: number;
+  readonly name: string;
+  readonly mac: Mac;
+  readonly mtu: number;
+}
+
+/** One end of a veth. */
+export interface Veth {
+  /** Absent: this end comes with the other, in another namespace, and is put right here, but never made. */
+  readonly peer?: VethPeer;
+  /** The bridge it is a port of. */
+  readonly master?: string;
+  /** Of a port: frames may leave by where they came from (IFLA_BRPORT_MODE), so that a pod reaches itself by a service. */
+  readonly hairpin?: boolean;
+}
+
 interface AnyLink {
   readonly kind: 'link';
   readonly name: string;
@@ -45,6 +64,8 @@ export interface VxlanLink extends AnyLink {
   readonly mac: Mac;
   readonly vxlan: Vxlan;
   readonly tun?: undefined;
+  readonly bridge?: undefined;
+  readonly veth?: undefined;
 }
 
 /** It carries bare IP packets: there is no MAC. */
@@ -52,9 +73,28 @@ export interface TunLink extends AnyLink {
   readonly tun: Tun;
   readonly vxlan?: undefined;
   readonly mac?: undefined;
+  readonly bridge?: undefined;
+  readonly veth?: undefined;
 }
 
-export type Link = VxlanLink | TunLink;
+/** A bridge with a MAC of its own: without, it would take that of a port, and change it as ports come and go. */
+export interface BridgeLink extends AnyLink {
+  readonly mac: Mac;
+  readonly bridge: true;
+  readonly vxlan?: undefined;
+  readonly tun?: undefined;
+  readonly veth?: undefined;
+}
+
+export interface VethLink extends AnyLink {
+  readonly mac: Mac;
+  readonly veth: Veth;
+  readonly vxlan?: undefined;
+  readonly tun?: undefined;
+  readonly bridge?: undefined;
+}
+
+export type Link = VxlanLink | TunLink | BridgeLink | VethLink;
 
 /** An address on a device (rtm_newaddr). `addr` keeps its host bits. */
 export interface Address {

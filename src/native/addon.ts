@@ -18,6 +18,14 @@ export interface NativeNetlink {
   ): Promise<{ data: Uint8Array; overrun: boolean }>;
   /** The socket's port id (nlmsg_pid in replies). */
   readonly portId: number;
+  /**
+   * Read or write files below /proc/sys on the socket's thread, so those of its namespace, in order. `value` absent: read.
+   * One result for each: the text read (at most 4 KB, trimmed), true for written, or why not (`{code: 'ENOENT'}`).
+   * Paths as `net/ipv6/conf/eth0/accept_ra`; anything that could climb out (`..`, empty parts) is `EINVAL`.
+   */
+  sysctls(
+    jobs: readonly { readonly path: string; readonly value?: string }[],
+  ): Promise<readonly (string | true | { readonly code: string })[]>;
   /** Ends the thread, closes the socket; pending exchanges reject. Idempotent. */
   close(): void;
 }
@@ -96,6 +104,14 @@ export interface Addon extends ForwarderAddon {
   handoverListen(path: string, onReady: () => void): NativeListener;
   /** Connect to such a socket. Throws `{code}`: ECONNREFUSED when nobody listens, ENOENT, EAGAIN when too many wait. */
   handoverConnect(path: string, onReady: () => void): NativeConnection;
+  /**
+   * Open a network namespace by path, on a thread of its own: a path of a stranger may hang. Rejects with `{code}`: what
+   * open(2) says, `EINVAL` for a file that is no network namespace (NS_GET_NSTYPE), `ETIMEDOUT` after `timeoutMs`.
+   * `fd` (close-on-exec) is the caller's to close. `dev` and `ino` tell namespaces apart.
+   */
+  netnsOpen(path: string, timeoutMs: number): Promise<{ fd: number; dev: bigint; ino: bigint }>;
+  /** flock(fd, LOCK_EX), waiting on a thread of its own; false when `timeoutMs` passed. The lock goes with the descriptor. */
+  flockWait(fd: number, timeoutMs: number): Promise<boolean>;
   /** flock(fd, LOCK_EX | LOCK_NB). False when somebody else holds it. */
   flockTry(fd: number): boolean;
   /** SO_PEERCRED of a connected Unix socket's descriptor. */
