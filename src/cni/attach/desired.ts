@@ -1,0 +1,108 @@
+import { ROUTE_PROTOCOL } from '../../contract.ts';
+import type { Address, KernelObject, Neigh, Route, Sysctl, VethLink } from '../../kernel/types.ts';
+import type { Addr } from '../../net/addr.ts';
+import { everything, hostPrefix, network, type Prefix, samePrefix } from '../../net/prefix.ts';
+import type { AttachedAddress, Attachment } from '../types.ts';
+import { hostAlias } from './names.ts';
+
+/**
+ * The kernel objects of an attachment, pure. Both ends follow from the record alone, so that CHECK compares with what
+ * ADD has made, whatever the node's subnet is by then.
+ */
+
+/**
+ * The host's side. `netnsFd`: where the container's end is born; absent: it is there already, and the veth is not made.
+ *
+ * Mode bridge: a port. Mode ptp: a routed link, with the gateway on this end, the way to the pod and who it is.
+ */
+export function hostObjects(a: Attachment, netnsFd?: number): KernelObject[] {
+  const dev = a.hostIf;
+  const peer = netnsFd === undefined ? {} : { peer: { netnsFd, name: a.ifname, mac: a.mac, mtu: a.mtu } };
+  const link: VethLink = {
+    kind: 'link',
+    name: dev,
+    mac: a.hostMac,
+    mtu: a.mtu,
+    up: true,
+    alias: hostAlias(a),
+    veth:
+      a.mode === 'bridge'
+        ? { ...peer, ...(a.bridge === undefined ? {} : { master: a.bridge }), hairpin: a.hairpin }
+        : peer,
+  };
+  if (a.mode === 'bridge') return [link];
+  return [
+    link,
+    // A pod must not tell the host its routes.
+    ipv6(dev, 'accept_ra', '0'),
+    ...a.addresses.flatMap(({ address, gateway }): KernelObject[] => [
+      { kind: 'address', dev, addr: hostPrefix(gateway) } satisfies Address,
+      { kind: 'neigh', dev, addr: address.addr, mac: a.mac } satisfies Neigh,
+      route(dev, hostPrefix(address.addr)),
+    ]),
+  ];
+}
+
+/** The container's side, in its namespace. Its end of the veth is put right, never made. */
+export function podObjects(a: Attachment): KernelObject[] {
+  const dev = a.ifname;
+  const link: VethLink = {
+    kind: 'link',
+    name: dev,
+    mac: a.mac,
+    mtu: a.mtu,
+    up: true,
+    alias: '',
+    veth: {},
+  };
+  return [link, ...podSysctls(a), ...a.addresses.flatMap((to) => connected(a, to)), ...podRoutes(a)];
+}
+
+/** No router but the gateway, and no wait for duplicates: nobody else can have the address. */
+function podSysctls({ ifname, addresses }: Attachment): Sysctl[] {
+  const guard = ipv6(ifname, 'accept_ra', '0');
+  if (!addresses.some(({ address }) => address.addr.family === 6)) return [guard];
+  return [guard, ipv6(ifname, 'accept_dad', '0'), ipv6(ifname, 'disable_ipv6', '0')];
+}
+
+function connected(a: Attachment, { address, gateway }: AttachedAddress): KernelObject[] {
+  const dev = a.ifname;
+  if (a.mode === 'bridge') return [{ kind: 'address', dev, addr: address }];
+  return [
+    { kind: 'address', dev, addr: hostPrefix(address.addr) },
+    { kind: 'neigh', dev, addr: gateway, mac: a.hostMac },
+    route(dev, hostPrefix(gateway)),
+  ];
+}
+
+/** The default routes, then the further ones; none that the kernel or ptp makes anyway. */
+function podRoutes(a: Attachment): Route[] {
+  const routes: Route[] = [];
+  for (const { address, gateway } of a.addresses) {
+    const { family } = address.addr;
+    const home = a.mode === 'bridge' ? network(address) : hostPrefix(gateway);
+    const wanted: readonly Prefix[] = [everything(family), ...a.routes.map(network)];
+    for (const dst of wanted) {
+      if (dst.addr.family !== family || samePrefix(home, dst)) continue;
+      if (!routes.some((r) => samePrefix(r.dst, dst))) routes.push(route(a.ifname, dst, gateway));
+    }
+  }
+  return routes;
+}
+
+const ipv6 = (dev: string, name: string, value: string): Sysctl => ({
+  kind: 'sysctl',
+  path: `net/ipv6/conf/${dev}/${name}`,
+  value,
+  dev,
+});
+
+const route = (dev: string, dst: Prefix, via?: Addr): Route => ({
+  kind: 'route',
+  type: 'unicast',
+  dst,
+  ...(via ? { via } : {}),
+  dev,
+  onlink: false,
+  protocol: ROUTE_PROTOCOL,
+});
