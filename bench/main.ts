@@ -1,8 +1,14 @@
+import { cni } from './cni.ts';
 import { controlPlane } from './controlPlane.ts';
 import { datapath } from './datapath.ts';
 
 /** Each benchmark takes its own arguments; all know `--json` and `--help`. */
 const BENCHES: Readonly<Record<string, { about: string; run: (argv: string[]) => Promise<void> }>> = {
+  cni: {
+    about:
+      'attaching and detaching pods, by our plugin and by bridge and host-local: times, CPU, many at once',
+    run: cni,
+  },
   'control-plane': {
     about: 'a daemon among thousands of peers: time to the kernel, messages, requests, memory, CPU',
     run: controlPlane,
