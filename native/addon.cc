@@ -7,6 +7,7 @@
 #include "handover.h"
 #include "monitor.h"
 #include "sys.h"
+#include "waiting.h"
 
 namespace {
 
@@ -28,6 +29,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("closeFds", Napi::Function::New<loden::CloseFds>(env, "closeFds"));
   exports.Set("forwarder", Napi::Function::New<loden::NewForwarder>(env, "forwarder"));
   exports.Set("forwarderLayout", Napi::Function::New<loden::ForwarderLayout>(env, "forwarderLayout"));
+  loden::AddWaiting(env, exports);
   return exports;
 }
 

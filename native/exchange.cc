@@ -61,6 +61,35 @@ Napi::Value Exchange(const Napi::CallbackInfo& info, const std::shared_ptr<Handl
   return promise;
 }
 
+constexpr uint32_t kMaxSysctls = 1024;
+
+bool ReadSysctl(const Napi::Value& value, Sysctl* out) {
+  if (!value.IsObject()) return false;
+  const Napi::Object job = value.As<Napi::Object>();
+  const Napi::Value path = job.Get("path"), wanted = job.Get("value");
+  if (!path.IsString() || !(wanted.IsString() || wanted.IsUndefined())) return false;
+  out->path = path.As<Napi::String>();
+  if (wanted.IsString()) out->value = wanted.As<Napi::String>().Utf8Value();
+  return true;
+}
+
+Napi::Value Sysctls(const Napi::CallbackInfo& info, const std::shared_ptr<Handle>& handle) {
+  const Napi::Env env = info.Env();
+  auto job = std::make_unique<Job>(Napi::Promise::Deferred::New(env), handle);
+  const Napi::Value promise = job->deferred.Promise();
+  job->is_sysctls = true;
+  const Napi::Array jobs = info[0].IsArray() ? info[0].As<Napi::Array>() : Napi::Array::New(env);
+  bool good = info[0].IsArray() && jobs.Length() <= kMaxSysctls;
+  for (uint32_t i = 0; good && i < jobs.Length(); i++) good = ReadSysctl(jobs.Get(i), &job->sysctls.emplace_back());
+  if (!good) return ThrowType(env, "jobs must be an array of at most 1024 objects with path and perhaps value");
+  if (handle->exchanger->closed()) {
+    job->deferred.Reject(MakeError(env, {ECANCELED, "close"}, "sysctls").Value());
+    return promise;
+  }
+  handle->exchanger->Submit(env, std::move(job));
+  return promise;
+}
+
 }  // namespace
 
 Napi::Value NetlinkOpen(const Napi::CallbackInfo& info) {
@@ -81,6 +110,9 @@ Napi::Value NetlinkOpen(const Napi::CallbackInfo& info) {
   socket.Set("exchange", Napi::Function::New(
                              env, [handle](const Napi::CallbackInfo& call) { return Exchange(call, handle); },
                              "exchange"));
+  socket.Set("sysctls", Napi::Function::New(
+                            env, [handle](const Napi::CallbackInfo& call) { return Sysctls(call, handle); },
+                            "sysctls"));
   socket.Set("close", Napi::Function::New(
                           env, [handle](const Napi::CallbackInfo&) { handle->exchanger->Close(); }, "close"));
   return socket;

@@ -98,6 +98,10 @@ void Exchanger::Loop() {
 }
 
 void Exchanger::Run(Job& job) {
+  if (job.is_sysctls) {
+    for (Sysctl& sysctl : job.sysctls) sysctl.Run();
+    return;
+  }
   const int64_t deadline = NowMs() + job.timeout_ms;
   if (socket_.fd() < 0) Reopen();
   job.failure = socket_.Send(job.request);
@@ -171,12 +175,30 @@ void Exchanger::Reopen() {
   if (socket_.Open(protocol_, rcvbuf_, port_, {})) socket_.Close();
 }
 
+namespace {
+Napi::Value ToJs(Napi::Env env, const Sysctl& done) {
+  if (!done.failure) {
+    if (done.value) return Napi::Boolean::New(env, true);
+    return Napi::String::New(env, done.text);
+  }
+  Napi::Object value = Napi::Object::New(env);
+  value.Set("code", Napi::String::New(env, ErrorName(done.failure)));
+  return value;
+}
+}  // namespace
+
 void Deliver(Napi::Env env, Napi::Function, Exchanger* exchanger, Job* raw) {
   const std::unique_ptr<Job> job(raw);
   if (env == nullptr) return;  // the environment is going away, and with it whoever waited
   exchanger->Finished(env);
   if (job->failure) {
     job->deferred.Reject(MakeError(env, job->failure, "netlink exchange").Value());
+    return;
+  }
+  if (job->is_sysctls) {
+    Napi::Array results = Napi::Array::New(env, job->sysctls.size());
+    for (uint32_t i = 0; i < job->sysctls.size(); i++) results.Set(i, ToJs(env, job->sysctls[i]));
+    job->deferred.Resolve(results);
     return;
   }
   Napi::Object result = Napi::Object::New(env);

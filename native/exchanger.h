@@ -13,6 +13,7 @@
 
 #include "failure.h"
 #include "netlink_socket.h"
+#include "sysctl.h"
 #include "thread.h"
 
 namespace loden {
@@ -26,12 +27,14 @@ struct Handle {
   const std::shared_ptr<Exchanger> exchanger;
 };
 
-// One call of exchange(). Owned by whichever side is working on it; never shared.
+// One call of exchange() or sysctls(). Owned by whichever side is working on it; never shared.
 struct Job {
   Job(Napi::Promise::Deferred promise, std::shared_ptr<Handle> keep) : deferred(promise), handle(std::move(keep)) {}
 
   Napi::Promise::Deferred deferred;  // JS thread only
   std::shared_ptr<Handle> handle;    // JS thread only: destroyed where the job is
+  bool is_sysctls = false;
+  std::vector<Sysctl> sysctls;  // of sysctls()
   std::vector<uint8_t> request;
   uint32_t first_seq = 0;
   uint32_t last_seq = 0;

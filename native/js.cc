@@ -7,12 +7,17 @@
 
 namespace loden {
 
-Napi::Error MakeError(Napi::Env env, const Failure& failure, const std::string& doing) {
+const char* ErrorName(const Failure& failure) {
   const char* name = strerrorname_np(failure.error);
+  return name ? name : "EUNKNOWN";
+}
+
+Napi::Error MakeError(Napi::Env env, const Failure& failure, const std::string& doing) {
+  const char* name = ErrorName(failure);
   const char* text = strerrordesc_np(failure.error);
   Napi::Error error = Napi::Error::New(
-      env, doing + ": " + failure.what + ": " + (name ? name : "?") + " (" + (text ? text : "unknown error") + ")");
-  error.Set("code", Napi::String::New(env, name ? name : "EUNKNOWN"));
+      env, doing + ": " + failure.what + ": " + name + " (" + (text ? text : "unknown error") + ")");
+  error.Set("code", Napi::String::New(env, name));
   error.Set("errno", Napi::Number::New(env, failure.error));
   error.Set("syscall", Napi::String::New(env, failure.what));
   return error;

@@ -10,6 +10,8 @@
 
 namespace loden {
 
+// "EPERM".
+const char* ErrorName(const Failure& failure);
 // An Error with `code` ("EPERM"), `errno` (positive) and `syscall`.
 Napi::Error MakeError(Napi::Env env, const Failure& failure, const std::string& doing);
 // Throws that error; returns undefined for the caller to return.

@@ -19,6 +19,7 @@ function socket(answer: (bytes: Uint8Array, lastSeq: number, call: number) => Re
   const native: NativeNetlink = {
     portId: 4711,
     close() {},
+    sysctls: async () => [],
     async exchange(bytes, lastSeq) {
       const reply = answer(bytes.slice(), lastSeq, calls++);
       return reply instanceof Uint8Array ? { data: reply, overrun: false } : reply;
