@@ -201,7 +201,7 @@ export class Host implements AsyncDisposable {
 
   /** A pod on this host, with the next free address of its subnet. Needs subnet.env. */
   async workload(label = `pod${this.#workloads.length + 1}`): Promise<Workload> {
-    const workload = await Workload.create(this, label, this.#workloads.length);
+    const workload = await Workload.byHand(this, label, this.#workloads.length);
     this.#workloads.push(workload);
     return workload;
   }

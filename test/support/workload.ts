@@ -1,40 +1,73 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { formatAddr } from '../../src/net/addr.ts';
 import { localMac } from '../../src/net/mac.ts';
-import { formatPrefix, network, offset, type Prefix, prefix } from '../../src/net/prefix.ts';
+import { formatPrefix, network, offset, prefix } from '../../src/net/prefix.ts';
 import type { Host } from './host.ts';
 import { Netns } from './netns.ts';
+import { type Container, lodenConfig, Plugin, type PluginResult } from './plugin.ts';
 
 const BRIDGE = 'cni0';
 
-/** A pod as the CNI bridge plugin would make it: `eth0` in a namespace of its own, behind the bridge cni0 of its host. */
+/** A pod: `eth0` in a namespace of its own, behind the bridge cni0 of its host, attached as a container runtime does it. */
 export class Workload implements AsyncDisposable {
   readonly host: Host;
   readonly netns: Netns;
   readonly ipv4: string | undefined;
   readonly ipv6: string | undefined;
+  #detach: () => Promise<void>;
 
-  private constructor(host: Host, netns: Netns, addrs: readonly Prefix[]) {
-    const text = (family: 4 | 6) => {
-      const found = addrs.find((a) => a.addr.family === family);
-      return found && formatAddr(found.addr);
-    };
+  private constructor(
+    host: Host,
+    netns: Netns,
+    addresses: readonly string[],
+    detach: () => Promise<void> = async () => {},
+  ) {
     this.host = host;
     this.netns = netns;
-    this.ipv4 = text(4);
-    this.ipv6 = text(6);
+    this.ipv4 = addresses.find((text) => !text.includes(':'));
+    this.ipv6 = addresses.find((text) => text.includes(':'));
+    this.#detach = detach;
   }
 
-  /** The `index`-th pod (from 0) of the subnet that subnet.env names; the first has the subnet's second address. */
-  static async create(host: Host, label: string, index: number): Promise<Workload> {
+  /** How a pod of that name is attached on a host: the plugin with its configuration, and the container. */
+  static attaching(host: Host, netns: Netns): { plugin: Plugin; container: Container } {
+    const id = createHash('sha256').update(netns.name).digest('hex');
+    return { plugin: new Plugin(host.netns, lodenConfig(host)), container: { id, netns: netns.path } };
+  }
+
+  /** Attached by the plugin, which asks the daemon of the host: that must run and have a lease. */
+  static async create(host: Host, label: string): Promise<Workload> {
+    const netns = await Netns.create(host.netns.owner, `${host.name}-${label}`);
+    const { plugin, container } = Workload.attaching(host, netns);
+    try {
+      const result: PluginResult = await plugin.add(container);
+      const addresses = result.ips.map(({ address }) => address.replace(/\/.*/, ''));
+      return new Workload(host, netns, addresses, () => plugin.del(container, result));
+    } catch (error) {
+      await netns[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /**
+   * The same by `ip` commands, for hosts on which no daemon of ours has run: the `index`-th pod (from 0) of the subnet that
+   * subnet.env names; the first has the subnet's second address.
+   */
+  static async byHand(host: Host, label: string, index: number): Promise<Workload> {
     const env = host.subnetEnv();
     const mtu = env.FLANNEL_MTU!;
     const gateways = [env.FLANNEL_SUBNET, env.FLANNEL_IPV6_SUBNET]
       .filter((text) => text !== undefined)
       .map(prefix);
     const addrs = gateways.map((g) => ({ addr: offset(network(g).addr, BigInt(index + 2)), len: g.len }));
-    await ensureBridge(host.netns, mtu, gateways);
-
+    if (index === 0) {
+      await host.netns.ipBatch([
+        // Its own, as the plugin gives it: otherwise it is that of a port and changes when pods come, and packets are lost.
+        `link add ${BRIDGE} address ${localMac(randomBytes(6))} mtu ${mtu} type bridge`,
+        ...gateways.map((g) => `addr add ${formatPrefix(g)} dev ${BRIDGE}`),
+        `link set ${BRIDGE} up`,
+      ]);
+    }
     const netns = await Netns.create(host.netns.owner, `${host.name}-${label}`);
     const port = `veth${index}`;
     await host.netns.ipBatch([
@@ -46,7 +79,11 @@ export class Workload implements AsyncDisposable {
       ...addrs.map((a) => `addr add ${formatPrefix(a)} dev eth0`),
       ...gateways.map((g) => `route add default via ${formatAddr(g.addr)}`),
     ]);
-    return new Workload(host, netns, addrs);
+    return new Workload(
+      host,
+      netns,
+      addrs.map((a) => formatAddr(a.addr)),
+    );
   }
 
   /** Its address in a family; throws if it has none. */
@@ -56,19 +93,14 @@ export class Workload implements AsyncDisposable {
     return found;
   }
 
+  /** Detach it by the plugin, which needs the daemon of its host for it, or queues it. Idempotent. */
+  async detach(): Promise<void> {
+    const detach = this.#detach;
+    this.#detach = async () => {};
+    await detach();
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.netns[Symbol.asyncDispose]();
   }
-}
-
-/** The bridge with the gateway's addresses, once for each host. */
-async function ensureBridge(netns: Netns, mtu: string, gateways: readonly Prefix[]): Promise<void> {
-  const links = await netns.ipJson<{ ifname: string }[]>('link show');
-  if (links.some((link) => link.ifname === BRIDGE)) return;
-  await netns.ipBatch([
-    // Its own, as the plugin gives it: otherwise it is that of a port and changes when pods come, and packets are lost.
-    `link add ${BRIDGE} address ${localMac(randomBytes(6))} mtu ${mtu} type bridge`,
-    ...gateways.map((g) => `addr add ${formatPrefix(g)} dev ${BRIDGE}`),
-    `link set ${BRIDGE} up`,
-  ]);
 }
