@@ -3,7 +3,7 @@ import { type Conflict, localPrefixes } from './conflict.ts';
 import { type DesiredState, deviceOf } from './desired.ts';
 import { isUnicast, ownsFdb, sameFdb } from './fdb.ts';
 import type { Doomed, Op } from './kernel.ts';
-import { compareLink, type LinkChange, ownsLink } from './link.ts';
+import { compareLink, isMakeable, ownsLink } from './link.ts';
 import type { Rows } from './listing.ts';
 import { ownsNeigh, sameNeigh } from './neigh.ts';
 import type { ObservedFdb, ObservedRoute } from './observed.ts';
@@ -85,6 +85,8 @@ class Differ {
   readonly #fresh = new Set<string>();
   /** Links this plan gives another MAC: the kernel drops their neighbours. */
   readonly #newMac = new Set<string>();
+  /** Names of wanted links that others have: nothing of ours goes there. */
+  readonly #foreign = new Set<string>();
 
   constructor(observed: ObservedState, desired: DesiredState, owner: Owner, options: PlanOptions) {
     this.#observed = observed;
@@ -108,7 +110,7 @@ class Differ {
       if (++count % BREATH === 0) yield undefined;
       if (isRight(wanted, key) || this.#held?.(key)) continue;
       const dev = deviceOf(wanted);
-      if (dev !== undefined && !this.#fresh.has(dev) && !this.#observed.link(dev)) {
+      if (dev !== undefined && !this.#isThere(dev)) {
         yield { kind: 'blocked', key, object: wanted, dev };
         continue;
       }
@@ -119,26 +121,37 @@ class Differ {
     }
   }
 
+  #isThere(dev: string): boolean {
+    return this.#fresh.has(dev) || (this.#observed.link(dev) !== undefined && !this.#foreign.has(dev));
+  }
+
   links = () => this.#each(this.#desired.link, notYet, (wanted, key) => this.#link(wanted, key));
 
-  #link(wanted: Link, key: string): Step | Blocked | undefined {
+  #link(wanted: Link, key: string): Step | Blocked | Conflict | undefined {
     const there = this.#observed.link(wanted.name);
     const verdict = there && compareLink(there, wanted, this.#observed);
     if (verdict === 'same') return undefined;
-    if (wanted.vxlan && !this.#observed.link(wanted.vxlan.underlay)) {
-      return { kind: 'blocked', key, object: wanted, dev: wanted.vxlan.underlay };
-    }
-    if (!there || verdict === 'rebuild') this.#fresh.add(wanted.name);
-    else if (verdict?.mac) this.#newMac.add(wanted.name);
+    const base = wanted.vxlan?.underlay ?? wanted.veth?.master;
+    if (base !== undefined && !this.#isThere(base))
+      return { kind: 'blocked', key, object: wanted, dev: base };
     const create: Op = { verb: 'create', object: wanted };
-    if (!there) return put(key, wanted, create);
-    if (verdict === 'rebuild') return put(key, wanted, { verb: 'delete', object: there }, create);
-    return put(key, wanted, {
-      verb: 'change',
-      object: wanted,
-      observed: there,
-      change: verdict as LinkChange,
-    });
+    if (!there || verdict === undefined) {
+      // It comes with its other end, or not at all.
+      if (!isMakeable(wanted)) return { kind: 'blocked', key, object: wanted, dev: wanted.name };
+      this.#fresh.add(wanted.name);
+      return put(key, wanted, create);
+    }
+    if (verdict === 'foreign') {
+      this.#foreign.add(wanted.name);
+      const text = `a device of type ${there.type ?? 'hardware'} of this name`;
+      return { kind: 'conflict', key, object: wanted, with: text, withheld: true };
+    }
+    if (verdict === 'rebuild') {
+      this.#fresh.add(wanted.name);
+      return put(key, wanted, { verb: 'delete', object: there }, create);
+    }
+    if (verdict.mac) this.#newMac.add(wanted.name);
+    return put(key, wanted, { verb: 'change', object: wanted, observed: there, change: verdict });
   }
 
   sysctls = () =>

@@ -2,7 +2,7 @@ import type { Request } from '../netlink/message.ts';
 import { createAddress, deleteAddress } from './address.ts';
 import { appendFdb, deleteFdb, putFdb } from './fdb.ts';
 import type { Doomed, Op } from './kernel.ts';
-import { changeLink, createVxlan, deleteLink } from './link.ts';
+import { changeLink, createLink, deleteLink } from './link.ts';
 import type { Names } from './names.ts';
 import { deleteNeigh, putNeigh } from './neigh.ts';
 import { appendRoute, createRoute, deleteRoute } from './route.ts';
@@ -32,7 +32,7 @@ function requests(op: Op, names: Names): readonly object[] {
 function created(o: Link | Address | Route, names: Names): readonly object[] {
   switch (o.kind) {
     case 'link':
-      return o.vxlan ? [createVxlan(o, names)] : [];
+      return o.tun ? [] : [createLink(o, names)];
     case 'address':
       return [createAddress(o, names)];
     case 'route':

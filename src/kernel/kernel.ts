@@ -44,6 +44,8 @@ export type Op = (
 ) & {
   /** Its failure does not matter: it only makes the way for the next smoother. */
   readonly optional?: boolean;
+  /** Called when a link has been made, with what it is before it is finished (its alias, up): a veth tells its peer's ifindex. */
+  readonly onMade?: (link: ObservedLink) => void;
 };
 
 /** What can be deleted: as it was observed, so that nothing else is hit. */
@@ -80,6 +82,13 @@ export interface Watch {
 export interface Kernel {
   /** All links, or the one with this ifindex (none: it is gone). */
   links(ifindex?: number): Promise<readonly ObservedLink[]>;
+  /** The link of this name, by one question to the kernel; undefined: there is none. */
+  linkNamed(name: string): Promise<ObservedLink | undefined>;
+  /**
+   * Somebody else has told the number of a device (who has made the other end of a veth): what is put on it needs it.
+   * Every question that finds a link does this by itself.
+   */
+  remember(link: Pick<ObservedLink, 'ifindex' | 'name'>): void;
   /** All addresses, or those of one link. */
   addresses(ifindex?: number): Promise<readonly ObservedAddress[]>;
   /** PERMANENT neighbours of one link, both families. */
@@ -93,7 +102,8 @@ export interface Kernel {
   /** The trimmed value of a file below /proc/sys; undefined when there is none. */
   sysctl(path: string): Promise<string | undefined>;
   /**
-   * Carry out the operations in order, none held back by the failure of another. One result for each: undefined, or
+   * Carry out the operations in order, none held back by the failure of another, but for what belongs on a device that
+   * could not be made in the same batch (ENODEV): it would go to whoever has the name. One result for each: undefined, or
    * why it failed. Callers keep batches at about NETLINK_CHUNK operations.
    */
   apply(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]>;

@@ -15,8 +15,9 @@ import {
 } from '../netlink/rtnl.ts';
 import type { Names } from './names.ts';
 import type { ObservedLink, ObservedTun, ObservedVxlan } from './observed.ts';
+import { comparePodLink, createPodLink, portInfo } from './podLink.ts';
 import type { ObservedState } from './state.ts';
-import type { Link, Owner, TunLink, Vxlan, VxlanLink } from './types.ts';
+import type { BridgeLink, Link, Owner, TunLink, VethLink, Vxlan, VxlanLink } from './types.ts';
 
 /** What a change of a link can reach in place (drivers/net/vxlan: vxlan_changelink; seen with Linux 6.18). */
 export interface LinkChange {
@@ -27,6 +28,9 @@ export interface LinkChange {
   /** `local` within its family, the underlay device, learning. */
   readonly vxlan: boolean;
   readonly txqlen: boolean;
+  /** The bridge it is a port of. */
+  readonly master: boolean;
+  readonly hairpin: boolean;
 }
 
 /** A change of nothing, to be spread. */
@@ -37,6 +41,8 @@ export const NO_CHANGE: LinkChange = {
   alias: false,
   vxlan: false,
   txqlen: false,
+  master: false,
+  hairpin: false,
 };
 
 /** Ours by name, or by the mark of a daemon that had another configuration. */
@@ -46,15 +52,17 @@ export const ownsLink = (o: ObservedLink, owner: Owner): boolean =>
 /**
  * What has to be done to `o`: nothing (`same`), a change in place, or `rebuild` for what the kernel will not change:
  * the type; of a VXLAN device VNI, port, GBP and the family of `local`, and a default destination, which would flood;
- * of a TUN all its flags.
+ * of a TUN all its flags. `foreign`: a device that others may have made, in the place of a bridge or a veth; it is left
+ * alone, and never made is what belongs there. Only those that carry the alias of the wanted one are ours to rebuild, and
+ * never the end of a veth that comes with the other.
  */
 export function compareLink(
   o: ObservedLink,
   wanted: Link,
   state: Pick<ObservedState, 'link'>,
-): 'same' | 'rebuild' | LinkChange {
-  const own = wanted.tun ? compareTun(o, wanted) : compareVxlan(o, wanted, state);
-  if (!own) return 'rebuild';
+): 'same' | 'rebuild' | 'foreign' | LinkChange {
+  const own = compareOwn(o, wanted, state);
+  if (!own) return isReplaceable(o, wanted) ? 'rebuild' : 'foreign';
   const change: LinkChange = {
     ...NO_CHANGE,
     ...own,
@@ -64,6 +72,26 @@ export function compareLink(
   };
   return Object.values(change).includes(true) ? change : 'same';
 }
+
+/** What differs beside what all links have; undefined: the kernel would not change it. */
+function compareOwn(
+  o: ObservedLink,
+  wanted: Link,
+  state: Pick<ObservedState, 'link'>,
+): Partial<LinkChange> | undefined {
+  if (wanted.tun) return compareTun(o, wanted);
+  return wanted.vxlan ? compareVxlan(o, wanted, state) : comparePodLink(o, wanted, state);
+}
+
+/** Names of tunnels are ours; those of bridges and of pods' devices can be anybody's. */
+const isReplaceable = (o: ObservedLink, wanted: Link): boolean =>
+  wanted.vxlan !== undefined ||
+  wanted.tun !== undefined ||
+  (o.alias !== undefined && o.alias === wanted.alias && isMakeable(wanted));
+
+/** All but the end of a veth that comes with the other. */
+export const isMakeable = (wanted: Link): boolean =>
+  wanted.veth === undefined || wanted.veth.peer !== undefined;
 
 /** What differs of a VXLAN device; undefined: the kernel would not change it. */
 function compareVxlan(
@@ -108,7 +136,7 @@ export function readLink({
 }: Message<IfInfo, LinkAttributes>): ObservedLink | undefined {
   if (a.IFLA_IFNAME === undefined) return undefined;
   const type = a.IFLA_LINKINFO?.kind;
-  const { vxlan, tun } = a.IFLA_LINKINFO ?? {};
+  const { vxlan, tun, slaveKind, port } = a.IFLA_LINKINFO ?? {};
   return {
     kind: 'link',
     ifindex: header.ifi_index,
@@ -121,6 +149,9 @@ export function readLink({
     ...(a.IFLA_IFALIAS === undefined ? {} : { alias: a.IFLA_IFALIAS }),
     ...(vxlan ? { vxlan: readVxlan(vxlan) } : {}),
     ...(tun ? { tun: readTun(tun, a.IFLA_TXQLEN) } : {}),
+    ...(a.IFLA_MASTER ? { master: a.IFLA_MASTER } : {}),
+    ...(slaveKind === 'bridge' ? { hairpin: port?.IFLA_BRPORT_MODE === 1 } : {}),
+    ...(type === 'veth' && a.IFLA_LINK ? { peer: a.IFLA_LINK } : {}),
   };
 }
 
@@ -157,7 +188,12 @@ const mutable = ({ vni, local, underlay, learning }: Vxlan, names: Names): Vxlan
 });
 
 /** A TUN device cannot be made by a message: see {@link ./netlinkKernel.ts}. */
-export function createVxlan(o: VxlanLink, names: Names): Request<IfInfo, LinkAttributes> {
+export const createLink = (
+  o: VxlanLink | BridgeLink | VethLink,
+  names: Names,
+): Request<IfInfo, LinkAttributes> => (o.vxlan ? createVxlan(o, names) : createPodLink(o, names));
+
+function createVxlan(o: VxlanLink, names: Names): Request<IfInfo, LinkAttributes> {
   const vxlan = { ...mutable(o.vxlan, names), IFLA_VXLAN_PORT: o.vxlan.port, IFLA_VXLAN_GBP: o.vxlan.gbp };
   return link.create(
     {},
@@ -165,17 +201,24 @@ export function createVxlan(o: VxlanLink, names: Names): Request<IfInfo, LinkAtt
   );
 }
 
-/** What has to follow the making of a link: the kernel takes no alias at birth, and of a TUN nothing but the name. */
-export const finishLink = (o: Link): Request<IfInfo, LinkAttributes> =>
-  link.change(upDown(o.up), {
-    IFLA_IFNAME: o.name,
-    IFLA_IFALIAS: o.alias,
-    ...(o.tun ? { IFLA_MTU: o.mtu, IFLA_TXQLEN: o.tun.txqlen } : {}),
-  });
+/**
+ * What has to follow the making of a link: the kernel takes no alias at birth, of a TUN nothing but the name, and a veth
+ * cannot be born up (ENOTCONN).
+ */
+export const finishLink = (o: Link, ifindex: number): Request<IfInfo, LinkAttributes> =>
+  link.change(
+    { ifi_index: ifindex, ...upDown(o.up) },
+    {
+      IFLA_IFALIAS: o.alias,
+      ...(o.tun || o.bridge ? { IFLA_MTU: o.mtu } : {}),
+      ...(o.tun ? { IFLA_TXQLEN: o.tun.txqlen } : {}),
+      ...(o.veth?.master !== undefined && o.veth.hairpin ? { IFLA_LINKINFO: portInfo(true) } : {}),
+    },
+  );
 
 /**
  * Only what differs. The VXLAN attributes go by themselves: with IFLA_MTU in the same message the driver refuses them
- * (vxlan_nl2conf: "Cannot change mtu").
+ * (vxlan_nl2conf: "Cannot change mtu"). What a port can be told follows its becoming one.
  */
 export function changeLink(
   o: Link,
@@ -188,12 +231,19 @@ export function changeLink(
     const info = { kind: 'vxlan', vxlan: mutable(o.vxlan, names) };
     requests.push(link.change({ ifi_index: ifindex }, { IFLA_LINKINFO: info }));
   }
-  if (change.mac || change.mtu || change.alias || change.up || change.txqlen) {
+  const { hairpin } = change;
+  const port = o.veth && hairpin ? { IFLA_LINKINFO: portInfo(o.veth.hairpin) } : {};
+  if (change.master) {
+    const master = o.veth?.master === undefined ? 0 : names.ifindex(o.veth.master);
+    requests.push(link.change({ ifi_index: ifindex }, { IFLA_MASTER: master }));
+  }
+  if (change.mac || change.mtu || change.alias || change.up || change.txqlen || hairpin) {
     const attributes = {
       ...(change.mac && o.mac !== undefined ? { IFLA_ADDRESS: o.mac } : {}),
       ...(change.mtu ? { IFLA_MTU: o.mtu } : {}),
       ...(change.txqlen && o.tun ? { IFLA_TXQLEN: o.tun.txqlen } : {}),
       ...(change.alias ? { IFLA_IFALIAS: o.alias } : {}),
+      ...port,
     };
     requests.push(link.change({ ifi_index: ifindex, ...(change.up ? upDown(o.up) : {}) }, attributes));
   }

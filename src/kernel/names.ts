@@ -17,6 +17,11 @@ export class Names {
     if (name !== undefined && this.#byName.get(name) === ifindex) this.#byName.delete(name);
   }
 
+  forget(name: string): void {
+    const ifindex = this.#byName.get(name);
+    if (ifindex !== undefined) this.delete(ifindex);
+  }
+
   clear(): void {
     this.#byIndex.clear();
     this.#byName.clear();

@@ -5,17 +5,15 @@ import type { Addr, Family } from '../net/addr.ts';
 import { ERRNO } from '../netlink/errno.ts';
 import { NETLINK_ROUTE } from '../netlink/header.ts';
 import type { Message, Request } from '../netlink/message.ts';
-import { changeOf } from '../netlink/monitor.ts';
-import type { NetlinkFailure } from '../netlink/protocol.ts';
-import { AF_INET, AF_INET6, afOf, rootQdisc, route } from '../netlink/rtnl.ts';
+import { changeOf, watchLinksGone } from '../netlink/monitor.ts';
+import { AF_INET, AF_INET6, afOf, route } from '../netlink/rtnl.ts';
 import { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpAddresses, readAddress } from './address.ts';
-import { describe } from './desired.ts';
-import { encode } from './encode.ts';
+import { Batch, type Refusal } from './batch.ts';
 import { readEntry } from './entry.ts';
 import { dumpFdb, readFdb } from './fdb.ts';
 import type { Hint, Kernel, Op, Watch, WayTo } from './kernel.ts';
-import { dumpLinks, finishLink, getLink, getLinkByName, readLink } from './link.ts';
+import { dumpLinks, getLink, getLinkByName, readLink } from './link.ts';
 import { Names } from './names.ts';
 import { dumpNeighs, readNeigh } from './neigh.ts';
 import type {
@@ -27,13 +25,12 @@ import type {
   RouteQuery,
 } from './observed.ts';
 import { dumpRoutes, readRoute } from './route.ts';
-import { procSys, type SysctlFiles } from './sysctl.ts';
-import type { Link } from './types.ts';
+import { procSys, type SysctlFiles, socketSysctls } from './sysctl.ts';
 
 export interface NetlinkKernelOptions {
-  /** Descriptor of a network namespace; the process's own if absent. */
+  /** Descriptor of a network namespace, needed until this is open and watched; the process's own if absent. */
   readonly netnsFd?: number;
-  /** Sysctls of that namespace; /proc/sys shows those of the process's own. */
+  /** Sysctls of that namespace; by the socket's own thread if absent, for /proc/sys shows those of who looks. */
   readonly sysctls?: SysctlFiles;
   /** Makes a TUN device in that namespace; the addon makes them in the process's own. Throws with `code` and `errno`. */
   readonly createTun?: (name: string) => void | Promise<void>;
@@ -55,7 +52,7 @@ export class NetlinkKernel implements Kernel {
   constructor(socket: NetlinkSocket, options: NetlinkKernelOptions) {
     this.socket = socket;
     this.#netnsFd = options.netnsFd ?? -1;
-    this.#sysctls = options.sysctls ?? procSys;
+    this.#sysctls = options.sysctls ?? (options.netnsFd === undefined ? procSys : socketSysctls(socket));
     this.#createTun = options.createTun ?? ((name) => addon().tunCreate(name));
   }
 
@@ -63,6 +60,18 @@ export class NetlinkKernel implements Kernel {
   static open(options: NetlinkKernelOptions = {}): NetlinkKernel {
     const { netnsFd } = options;
     return new NetlinkKernel(NetlinkSocket.open(netnsFd === undefined ? {} : { netnsFd }), options);
+  }
+
+  async linkNamed(name: string): Promise<ObservedLink | undefined> {
+    const message = await this.socket.get(getLinkByName(name));
+    const link = message && readLink(message);
+    if (link) this.#names.set(link.ifindex, link.name);
+    else this.#names.forget(name);
+    return link;
+  }
+
+  remember({ ifindex, name }: Pick<ObservedLink, 'ifindex' | 'name'>): void {
+    this.#names.set(ifindex, name);
   }
 
   async links(ifindex?: number): Promise<readonly ObservedLink[]> {
@@ -123,74 +132,20 @@ export class NetlinkKernel implements Kernel {
     return this.#sysctls.read(path);
   }
 
-  async apply(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]> {
-    const results: (KernelError | undefined)[] = [];
-    for (let at = 0; at < ops.length; ) {
-      const op = ops[at]!;
-      if (op.object.kind === 'sysctl') {
-        results.push(await this.#write(op));
-        at++;
-      } else if (op.verb === 'create' && op.object.kind === 'link') {
-        results.push(await this.#createLink(op, op.object));
-        at++;
-      } else {
-        const end = ops.findIndex((o, i) => i > at && isSpecial(o));
-        const run = ops.slice(at, end < 0 ? ops.length : end);
-        results.push(...(await this.#transact(run)));
-        at += run.length;
-      }
-    }
-    return results;
+  apply(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]> {
+    return new Batch(this.socket, this.#names, this.#sysctls, (name) => this.#createTunLink(name)).run(ops);
   }
 
-  async #transact(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]> {
-    const results = new Array<KernelError | undefined>(ops.length);
-    const ofRequest: number[] = [];
-    const requests: Request[] = [];
-    for (const [i, op] of ops.entries()) {
-      try {
-        for (const request of encode(op, this.#names)) {
-          requests.push(request);
-          ofRequest.push(i);
-        }
-      } catch (cause) {
-        if (!(cause instanceof KernelError)) throw cause;
-        results[i] = refused(op, { errno: cause.errno, code: cause.code, extack: `no ${cause.object}` });
-      }
-    }
-    for (const [i, failure] of (await this.socket.transact(requests)).entries()) {
-      const op = ofRequest[i]!;
-      if (failure) results[op] ??= refused(ops[op]!, failure);
-    }
-    return results;
-  }
-
-  /** Two steps, the second only after the first: it would touch whoever else has the name. */
-  async #createLink(op: Op, link: Link): Promise<KernelError | undefined> {
-    const [error] = link.tun ? [await this.#createTunLink(op, link.name)] : await this.#transact([op]);
-    if (error) return error;
-    // What is put on the new device next needs its number.
-    const message = await this.socket.get(getLinkByName(link.name));
-    const made = message && readLink(message);
-    if (made) this.#names.set(made.ifindex, made.name);
-    // What waits, waits in the device's own queues. The kernel's default queues would lie idle, and take 48 MB: three rings of
-    // TXQLEN for each of 256 queues (net/sched/sch_generic.c pfifo_fast_init). A kernel that has none refuses this.
-    if (link.tun && made) await this.socket.transact([rootQdisc(made.ifindex, 'noqueue') as Request]);
-    const [failure] = await this.socket.transact([finishLink(link) as Request]);
-    return failure && refused(op, failure);
-  }
-
-  /** By the TUN driver itself: "tun/tap creation via rtnetlink is not supported". */
-  async #createTunLink(op: Op, name: string): Promise<KernelError | undefined> {
+  /** By the TUN driver itself: "tun/tap creation via rtnetlink is not supported". Undefined: it is there. */
+  async #createTunLink(name: string): Promise<Refusal | undefined> {
     // The driver would take a TUN that is there for the one to be made.
-    if (await this.socket.get(getLinkByName(name)))
-      return refused(op, { errno: ERRNO.EEXIST!, code: 'EEXIST' });
+    if (await this.socket.get(getLinkByName(name))) return { errno: ERRNO.EEXIST!, code: 'EEXIST' };
     try {
       await this.#createTun(name);
       return undefined;
     } catch (cause) {
       const { code = 'EIO', message } = cause as NodeJS.ErrnoException;
-      return refused(op, { errno: ERRNO[code] ?? ERRNO.EIO!, code, extack: TUN_ADVICE[code] ?? message });
+      return { errno: ERRNO[code] ?? ERRNO.EIO!, code, extack: TUN_ADVICE[code] ?? message };
     }
   }
 
@@ -227,6 +182,16 @@ export class NetlinkKernel implements Kernel {
     }
   }
 
+  /**
+   * Be told at once that a link is gone from this namespace (deleted, or moved to another). Deleting a veth is only
+   * acknowledged 20 ms after this, when nobody can see the device any more. `onLost`: notifications were lost, any link may
+   * be gone. Throws {@link NativeError}.
+   */
+  watchLinks(onGone: (ifindex: number) => void, onLost: () => void): Watch {
+    const watching = { quietMs: 0, ...(this.#netnsFd < 0 ? {} : { netnsFd: this.#netnsFd }) };
+    return watchLinksGone(onGone, onLost, watching);
+  }
+
   close(): void {
     this.socket.close();
   }
@@ -243,17 +208,6 @@ export class NetlinkKernel implements Kernel {
       throw cause;
     }
   }
-
-  async #write(op: Op): Promise<KernelError | undefined> {
-    if (op.object.kind !== 'sysctl') return undefined;
-    try {
-      await this.#sysctls.write(op.object.path, op.object.value);
-      return undefined;
-    } catch (cause) {
-      const { code = 'EIO', message } = cause as NodeJS.ErrnoException;
-      return refused(op, { errno: ERRNO[code] ?? 5, code, extack: message });
-    }
-  }
 }
 
 const NO_TUN =
@@ -267,16 +221,3 @@ const TUN_ADVICE: Readonly<Record<string, string>> = {
   EPERM: 'a TUN device needs CAP_NET_ADMIN, and /dev/net/tun to be allowed for the container',
   EACCES: '/dev/net/tun may not be opened',
 };
-
-/** Operations that are not just messages in a row. */
-const isSpecial = ({ verb, object }: Op): boolean =>
-  object.kind === 'sysctl' || (verb === 'create' && object.kind === 'link');
-
-const refused = (op: Op, failure: Pick<NetlinkFailure, 'errno' | 'code' | 'extack'>): KernelError =>
-  new KernelError({
-    errno: failure.errno,
-    code: failure.code,
-    op: `${op.verb} ${op.object.kind}`,
-    object: describe(op.object),
-    extack: failure.extack,
-  });

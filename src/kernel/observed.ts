@@ -49,6 +49,12 @@ export interface ObservedLink {
   readonly vxlan?: ObservedVxlan;
   /** Present when `type` is `tun` and its attributes could be read. */
   readonly tun?: ObservedTun;
+  /** ifindex of the bridge (or bond, …) it is a port of. */
+  readonly master?: number;
+  /** Of a port of a bridge: frames may leave by where they came from. */
+  readonly hairpin?: boolean;
+  /** Of a veth: ifindex of its other end, in the namespace of that. */
+  readonly peer?: number;
 }
 
 /** Any address of the namespace. */
@@ -101,6 +107,8 @@ export type ObservedObject = ObservedLink | ObservedAddress | ObservedNeigh | Ob
 /** Which routes of the main table to list; the kernel does the filtering (NETLINK_GET_STRICT_CHK). */
 export interface RouteQuery {
   readonly family: Family;
-  /** rtm_protocol. */
-  readonly protocol: number;
+  /** rtm_protocol; all if absent. */
+  readonly protocol?: number;
+  /** ifindex of the outgoing device; all if absent. */
+  readonly oif?: number;
 }

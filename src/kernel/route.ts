@@ -117,8 +117,11 @@ export function observedRoute(route: Route, ifindex: number | undefined): Observ
   };
 }
 
-export const dumpRoutes = ({ family, protocol }: RouteQuery): Request<Rtm, RouteAttributes> =>
-  route.dump({ rtm_family: afOf(family), rtm_table: RT_TABLE_MAIN, rtm_protocol: protocol });
+export const dumpRoutes = ({ family, protocol, oif }: RouteQuery): Request<Rtm, RouteAttributes> =>
+  route.dump(
+    { rtm_family: afOf(family), rtm_table: RT_TABLE_MAIN, rtm_protocol: protocol ?? 0 },
+    { RTA_OIF: oif },
+  );
 
 export function readRoute(
   { header, attributes: a }: Message<Rtm, RouteAttributes>,

@@ -1,4 +1,5 @@
 import { readFile, writeFile } from 'node:fs/promises';
+import type { NetlinkSocket } from '../netlink/socket.ts';
 import type { Sysctl } from './types.ts';
 
 /** Where sysctls are read and written: /proc/sys of the caller's own network namespace, unless a test says otherwise. */
@@ -6,6 +7,8 @@ export interface SysctlFiles {
   /** Undefined when there is no such file. */
   read(path: string): Promise<string | undefined>;
   write(path: string, value: string): Promise<void>;
+  /** Several at once, in order, none held back by the failure of another: undefined for each, or why not. */
+  writeAll?(sysctls: readonly Sysctl[]): Promise<readonly (NodeJS.ErrnoException | undefined)[]>;
 }
 
 /** Only plain words between slashes: a device name must not climb out of /proc/sys. */
@@ -28,6 +31,30 @@ export const procSys: SysctlFiles = {
   },
   write: (path, value) => writeFile(file(path), value),
 };
+
+const failed = (code: string, what: string): NodeJS.ErrnoException =>
+  Object.assign(new Error(`${what}: ${code}`), { code });
+
+/** Those of a netlink socket's namespace, read and written on its thread: all of a call by one hop. */
+export const socketSysctls = (socket: Pick<NetlinkSocket, 'sysctls'>): SysctlFiles => ({
+  async read(path) {
+    const [read] = await socket.sysctls([{ path }]);
+    if (typeof read === 'string') return read;
+    const code = typeof read === 'object' ? read.code : 'EIO';
+    if (code === 'ENOENT') return undefined;
+    throw failed(code, `read /proc/sys/${path}`);
+  },
+  async write(path, value) {
+    const [written] = await socket.sysctls([{ path, value }]);
+    if (typeof written === 'object') throw failed(written.code, `write /proc/sys/${path}`);
+  },
+  async writeAll(sysctls) {
+    const written = await socket.sysctls(sysctls.map(({ path, value }) => ({ path, value })));
+    return written.map((o, i) =>
+      typeof o === 'object' ? failed(o.code, `write /proc/sys/${sysctls[i]!.path}`) : undefined,
+    );
+  },
+});
 
 /**
  * Is a missing sysctl as good as set? A device has no `net/ipv6/conf/<dev>` when IPv6 is off or its MTU is below 1280:

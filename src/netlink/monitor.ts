@@ -3,7 +3,7 @@ import { NativeError } from '../errors.ts';
 import { addon, type NativeMonitor, type NetlinkHint } from '../native/addon.ts';
 import { NETLINK_NETFILTER, NETLINK_ROUTE } from './header.ts';
 import { RTM_DELADDR, RTM_NEWADDR } from './rtnl/address.ts';
-import { AF_BRIDGE } from './rtnl/family.ts';
+import { AF_BRIDGE, AF_UNSPEC } from './rtnl/family.ts';
 import { RTM_DELLINK, RTM_NEWLINK } from './rtnl/link.ts';
 import { RTM_DELNEIGH, RTM_NEWNEIGH } from './rtnl/neigh.ts';
 import { RTM_DELROUTE, RTM_NEWROUTE } from './rtnl/route.ts';
@@ -84,6 +84,23 @@ export function watchRoutes(
       if (changes.size > 0 || overrun) onChanges([...changes.values()], overrun);
     },
   );
+}
+
+/**
+ * Watches links go. A port that leaves its bridge is told as a deletion too, of AF_BRIDGE: it is still there. `onLost`:
+ * some notifications were lost. Throws {@link NativeError}.
+ */
+export function watchLinksGone(
+  onGone: (ifindex: number) => void,
+  onLost: () => void,
+  options: MonitorOptions = {},
+): NativeMonitor {
+  return watch(NETLINK_ROUTE, ROUTE_GROUPS.link, options, (hints, overrun) => {
+    for (const { type, family, ifindex } of hints) {
+      if (type === RTM_DELLINK && family === AF_UNSPEC) onGone(ifindex);
+    }
+    if (overrun) onLost();
+  });
 }
 
 /** Watches the nftables ruleset: `onChange` is called once for each burst of changes, whoever made them. */

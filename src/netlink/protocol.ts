@@ -10,7 +10,7 @@ import {
   NLMSG_HDRLEN,
   NLMSG_MIN_TYPE,
 } from './header.ts';
-import { type Request, writeRequest } from './message.ts';
+import { type Message, type Request, readMessage, writeRequest } from './message.ts';
 import { attributes, type ValuesOf } from './policy.ts';
 import { align, eachAttribute, LITTLE_ENDIAN, NetlinkFormatError, type Source, Writer } from './wire.ts';
 
@@ -146,6 +146,18 @@ export function readOutcomes(chunk: Chunk, s: Source, overrun: boolean): (Netlin
     outcomes[index] = readStatus(s, raw, chunk.requests[index]);
   }
   return outcomes;
+}
+
+/** What the gets of a chunk have found, with their place in it. Throws {@link NetlinkFormatError}. */
+export function* readReplies(
+  chunk: Chunk,
+  s: Source,
+): Generator<{ readonly index: number; readonly message: Message<unknown, unknown> }> {
+  for (const raw of messages(s)) {
+    const index = raw.seq - chunk.firstSeq;
+    const request = chunk.requests[index];
+    if (raw.type >= NLMSG_MIN_TYPE && request) yield { index, message: readMessage(request.shape, s, raw) };
+  }
 }
 
 /** A dump's messages, found but not yet read. */

@@ -4,7 +4,14 @@ import { addon, type NativeNetlink } from '../native/addon.ts';
 import { Encoder } from './encoder.ts';
 import { NETLINK_ROUTE, NLMSG_ERROR } from './header.ts';
 import { type Message, type Request, readMessage } from './message.ts';
-import { messages, type NetlinkFailure, readDump, readOutcomes, readStatus } from './protocol.ts';
+import {
+  messages,
+  type NetlinkFailure,
+  readDump,
+  readOutcomes,
+  readReplies,
+  readStatus,
+} from './protocol.ts';
 import { source } from './wire.ts';
 
 /** Milliseconds; the kernel answers at once, so this only ends an exchange whose answer will never come. */
@@ -74,9 +81,13 @@ export class NetlinkSocket {
 
   /**
    * Sends messages in order, in chunks, and tells what became of each: undefined for done. A refused message does not
-   * keep the next from being carried out. `requests` may be lazy: it is asked for one chunk at a time.
+   * keep the next from being carried out. `requests` may be lazy: it is asked for one chunk at a time. There may be gets
+   * among them, which see what those before them have done: `onReply` is called with what they find and the request's number.
    */
-  async transact(requests: Iterable<Request>): Promise<(NetlinkFailure | undefined)[]> {
+  async transact(
+    requests: Iterable<Request>,
+    onReply?: (reply: Message<unknown, unknown>, index: number) => void,
+  ): Promise<(NetlinkFailure | undefined)[]> {
     const iterator = requests[Symbol.iterator]();
     const outcomes: (NetlinkFailure | undefined)[] = [];
     for (;;) {
@@ -84,7 +95,10 @@ export class NetlinkSocket {
       if (chunk === undefined) return outcomes;
       this.counters.messages += chunk.requests.length;
       const { data, overrun } = await this.#exchange(chunk.bytes, chunk.lastSeq);
-      for (const outcome of readOutcomes(chunk, source(data), overrun)) {
+      const s = source(data);
+      if (onReply)
+        for (const { index, message } of readReplies(chunk, s)) onReply(message, outcomes.length + index);
+      for (const outcome of readOutcomes(chunk, s, overrun)) {
         if (outcome?.outcome === 'refused') this.counters.refused++;
         outcomes.push(outcome);
       }
@@ -170,6 +184,15 @@ export class NetlinkSocket {
         throw this.#refused('get', request, { outcome: 'unknown', errno: 105, code: 'ENOBUFS' });
       }
       this.counters.retries++;
+    }
+  }
+
+  /** Sysctls of the socket's namespace: {@link NativeNetlink.sysctls}. Throws {@link NativeError} when the socket is closed. */
+  async sysctls(jobs: Parameters<NativeNetlink['sysctls']>[0]): ReturnType<NativeNetlink['sysctls']> {
+    try {
+      return await this.#native.sysctls(jobs);
+    } catch (cause) {
+      throw new NativeError((cause as Error).message, { retry: 'resync', cause });
     }
   }
 

@@ -93,6 +93,14 @@ export class FakeKernel implements Kernel {
       .map((o) => ({ ...o }));
   }
 
+  async linkNamed(name: string): Promise<ObservedLink | undefined> {
+    this.reads++;
+    const ifindex = this.#index(name);
+    return ifindex === undefined ? undefined : { ...this.#links.get(ifindex)! };
+  }
+
+  remember(): void {}
+
   async addresses(ifindex?: number): Promise<readonly ObservedAddress[]> {
     this.reads++;
     return this.#addresses
@@ -120,7 +128,9 @@ export class FakeKernel implements Kernel {
   ): Promise<readonly ObservedRoute[]> {
     this.reads++;
     return this.#fib.routes
-      .filter((r) => r.dst.addr.family === query.family && r.protocol === query.protocol)
+      .filter((r) => r.dst.addr.family === query.family)
+      .filter((r) => query.protocol === undefined || r.protocol === query.protocol)
+      .filter((r) => query.oif === undefined || r.oif === query.oif)
       .map((r) => this.#shown(r))
       .filter(keep);
   }
@@ -193,6 +203,8 @@ export class FakeKernel implements Kernel {
   }
 
   #createLink(o: Link): string | undefined {
+    if (o.bridge || o.veth)
+      throw new Error('bridges and veths are not modelled: test them on the real kernel');
     return o.tun ? this.#createTun(o) : this.#createVxlan(o);
   }
 

@@ -25,6 +25,7 @@ export function words(o: KernelObject): string {
         const alias = o.alias === LINK_ALIAS ? '' : ` alias ${o.alias}`;
         return `ip tuntap add ${o.name} mode tun multi_queue vnet_hdr; ip link set ${o.name} mtu ${o.mtu} txqueuelen ${o.tun.txqlen} ${o.up ? 'up' : 'down'}${alias}`;
       }
+      if (!o.vxlan) throw new Error(`no words for link ${o.name}: pods are described by other tests`);
       const { vni, port, local, underlay, learning, gbp } = o.vxlan;
       const switches = [learning ? 'learning' : 'nolearning', ...(gbp ? ['gbp'] : [])].join(' ');
       const alias = o.alias === LINK_ALIAS ? '' : ` alias ${o.alias}`;

@@ -100,6 +100,23 @@ export const IFLA_TUN = attributes({
 });
 export type TunAttributes = ValuesOf<typeof IFLA_TUN>;
 
+/** Of a port of a bridge. */
+export const IFLA_BRPORT = attributes({
+  IFLA_BRPORT_STATE: [1, u8],
+  IFLA_BRPORT_PRIORITY: [2, u16],
+  IFLA_BRPORT_COST: [3, u32],
+  /** Hairpin: frames may leave by where they came from. */
+  IFLA_BRPORT_MODE: [4, u8],
+  IFLA_BRPORT_GUARD: [5, u8],
+  IFLA_BRPORT_PROTECT: [6, u8],
+  IFLA_BRPORT_FAST_LEAVE: [7, u8],
+  IFLA_BRPORT_LEARNING: [8, u8],
+  IFLA_BRPORT_UNICAST_FLOOD: [9, u8],
+  IFLA_BRPORT_PROXYARP: [10, u8],
+  IFLA_BRPORT_ISOLATED: [33, u8],
+});
+export type BridgePortAttributes = ValuesOf<typeof IFLA_BRPORT>;
+
 const IFLA_INET6 = attributes({
   IFLA_INET6_FLAGS: [1, u32],
   IFLA_INET6_ADDR_GEN_MODE: [8, u8],
@@ -162,36 +179,50 @@ type InfoData = { readonly [K in keyof typeof INFO_DATA]?: ValuesOf<(typeof INFO
 
 /** IFLA_LINKINFO; at most the member named like the kind is there. */
 export interface LinkInfo extends InfoData {
-  /** IFLA_INFO_KIND, e.g. `vxlan`. */
-  readonly kind: string;
+  /** IFLA_INFO_KIND, e.g. `vxlan`; hardware has none. */
+  readonly kind?: string;
+  /** IFLA_INFO_SLAVE_KIND: what it is a port of. */
+  readonly slaveKind?: string;
+  /** IFLA_INFO_SLAVE_DATA of a bridge's port. */
+  readonly port?: BridgePortAttributes;
 }
 
 const dataOf = (kind: string): Codec<unknown> | undefined =>
   Object.hasOwn(INFO_DATA, kind) ? INFO_DATA[kind as keyof InfoData] : undefined;
 
 const IFLA_INFO_DATA = 2;
-const infoFields = attributes({ IFLA_INFO_KIND: [1, string] });
+const IFLA_INFO_SLAVE_DATA = 5;
+const infoFields = attributes({ IFLA_INFO_KIND: [1, string], IFLA_INFO_SLAVE_KIND: [4, string] });
+
+function nest(w: Writer, type: number, codec: Codec<unknown> | undefined, data: unknown): void {
+  if (codec === undefined || data === undefined) return;
+  const mark = w.beginAttribute(type | NLA_F_NESTED);
+  codec.write(w, data);
+  w.endAttribute(mark);
+}
 
 const linkInfo: Codec<LinkInfo> = {
   nested: true,
   write(w: Writer, value: LinkInfo) {
-    infoFields.write(w, { IFLA_INFO_KIND: value.kind });
-    const codec = dataOf(value.kind);
-    const data = value[value.kind as keyof InfoData];
-    if (codec === undefined || data === undefined) return;
-    const mark = w.beginAttribute(IFLA_INFO_DATA | NLA_F_NESTED);
-    codec.write(w, data);
-    w.endAttribute(mark);
+    const { kind, slaveKind, port } = value;
+    infoFields.write(w, { IFLA_INFO_KIND: kind, IFLA_INFO_SLAVE_KIND: slaveKind });
+    if (kind !== undefined) nest(w, IFLA_INFO_DATA, dataOf(kind), value[kind as keyof InfoData]);
+    nest(w, IFLA_INFO_SLAVE_DATA, IFLA_BRPORT, port);
   },
   read(s: Source, at: number, end: number) {
-    const kind = infoFields.read(s, at, end)?.IFLA_INFO_KIND;
-    if (kind === undefined) return undefined; // only the IFLA_INFO_SLAVE_* of a bridge port
-    const codec = dataOf(kind);
+    const { IFLA_INFO_KIND: kind, IFLA_INFO_SLAVE_KIND: slaveKind } = infoFields.read(s, at, end) ?? {};
+    const codec = kind === undefined ? undefined : dataOf(kind);
     let data: unknown;
+    let port: BridgePortAttributes | undefined;
     eachAttribute(s, at, end, (type, from, to) => {
       if (type === IFLA_INFO_DATA) data = codec?.read(s, from, to);
+      else if (type === IFLA_INFO_SLAVE_DATA && slaveKind === 'bridge') port = IFLA_BRPORT.read(s, from, to);
     });
-    return data === undefined ? { kind } : { kind, [kind]: data };
+    return {
+      ...(kind === undefined ? {} : { kind, ...(data === undefined ? {} : { [kind]: data }) }),
+      ...(slaveKind === undefined ? {} : { slaveKind }),
+      ...(port === undefined ? {} : { port }),
+    };
   },
 };
 
