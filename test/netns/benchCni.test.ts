@@ -1,0 +1,145 @@
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { VARIANTS, type VariantName } from '../../bench/cniFigures.ts';
+import { measure } from '../../bench/cniTests.ts';
+import { makeVariant, type Variant } from '../../bench/cniVariants.ts';
+import { type Call, meter } from '../../bench/spawnmeter.ts';
+import { Cluster } from '../support/cluster.ts';
+import { Netns } from '../support/netns.ts';
+
+let cluster: Cluster;
+let pods: Netns[];
+let scratch: Netns;
+beforeAll(async () => {
+  cluster = await Cluster.create();
+  pods = [];
+  for (let i = 0; i < 10; i++) pods.push(await Netns.create(cluster.owner, `pod${i}`));
+  scratch = await Netns.create(cluster.owner, 'scratch');
+});
+afterAll(async () => {
+  for (const netns of [...(pods ?? []), scratch]) await netns?.[Symbol.asyncDispose]();
+  await cluster?.[Symbol.asyncDispose]();
+});
+
+describe('the meter', () => {
+  const sh = (script: string, env: Record<string, string> = {}): Call => ({
+    path: '/bin/dash',
+    env: { ...env, ENV: '' },
+    input: script,
+  });
+
+  test('runs each with its environment and its input, and says how it ended', async () => {
+    const { outcomes } = await meter(scratch, [
+      { path: '/usr/bin/env', env: { A: 'a=b', B: '' }, input: '' },
+      { path: '/bin/cat', env: {}, input: 'x\n"ü\\\u0001' },
+      sh('exit 3'),
+      sh('kill -9 $$'),
+      { path: '/bin/cat', env: {}, input: 'y'.repeat(64 << 10) },
+    ]);
+    expect(outcomes.map(({ status, stdout }) => [status, stdout])).toEqual([
+      [0, 'A=a=b\nB=\n'],
+      [0, 'x\n"ü\\\u0001'],
+      [3, ''],
+      [137, ''],
+      [0, 'y'.repeat(64 << 10)],
+    ]);
+  });
+
+  test('counts from before the process until it has ended, also those that have closed their output', async () => {
+    const { outcomes, wallMs } = await meter(scratch, [
+      sh('sleep 0.2'),
+      sh('exec >&-; sleep 0.1'),
+      sh('i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done'),
+    ]);
+    const [slept, closed, worked] = outcomes as [
+      (typeof outcomes)[0],
+      (typeof outcomes)[0],
+      (typeof outcomes)[0],
+    ];
+    expect(slept.ms).toBeGreaterThanOrEqual(200);
+    expect(closed.ms).toBeGreaterThanOrEqual(100);
+    expect(wallMs).toBeGreaterThanOrEqual(slept.ms + closed.ms + worked.ms);
+    expect(worked.cpuMs).toBeGreaterThan(slept.cpuMs);
+    expect(worked.cpuMs).toBeLessThan(worked.ms * 2);
+  });
+
+  test('runs many at once, and no more than that', async () => {
+    const calls = Array.from({ length: 8 }, () => sh('sleep 0.3'));
+    const all = await meter(scratch, calls, 8);
+    const sum = all.outcomes.reduce((total, { ms }) => total + ms, 0);
+    expect(all.wallMs).toBeGreaterThanOrEqual(300);
+    expect(all.wallMs).toBeLessThan(sum);
+    // Four one after the other in each of two.
+    expect((await meter(scratch, calls, 2)).wallMs).toBeGreaterThanOrEqual(1200);
+  });
+
+  test('says what it cannot run or read', async () => {
+    await expect(meter(scratch, [{ path: '/nowhere', env: {}, input: '' }])).rejects.toThrow(
+      /\/nowhere: No such file/,
+    );
+    await expect(
+      meter(scratch, [{ path: '/bin/cat', env: {}, input: 'z'.repeat((64 << 10) + 1) }]),
+    ).rejects.toThrow(/input: more than 65536/);
+    await expect(meter(scratch, [{ path: '/bin/cat', env: { A: 'a\nb' }, input: '' }])).rejects.toThrow(
+      /not a line of a call: b/,
+    );
+    await expect(meter(scratch, [sh('')], 1001)).rejects.toThrow(/--at-once: more than 1000/);
+  });
+});
+
+test.for(VARIANTS.map((name, i) => [name, i] as const))(
+  '%s is measured in all that is asked for',
+  async ([name, index]) => {
+    const variant = await makeVariant(cluster, name, index);
+    const figures = await measure(variant, pods, scratch);
+    for (const which of ['addP50', 'addP99', 'delP50', 'delP99', 'againP50', 'add10', 'del10']) {
+      expect(figures[which], which).toBeGreaterThan(0);
+    }
+    expect(figures.addP99).toBeGreaterThanOrEqual(figures.addP50!);
+    // Masquerading by the daemon is the same table for any number of pods.
+    if (name === 'debian-masq') expect(figures.rules).toBeGreaterThanOrEqual(1);
+    else expect(figures.rules).toBe(0);
+    // Ten are not a hundred.
+    expect(figures).not.toHaveProperty('add100');
+  },
+);
+
+describe('a plugin that does less than it says is found out', () => {
+  /** Debian's chain, but `script` goes before it. */
+  async function crooked(script: string, index: number): Promise<Variant> {
+    const variant = await makeVariant(cluster, 'debian' satisfies VariantName, index);
+    const file = join(variant.host.dir, 'crooked');
+    writeFileSync(file, `#!/bin/dash\n${script}\nexec ${variant.plugin}\n`);
+    chmodSync(file, 0o755);
+    return { ...variant, plugin: file };
+  }
+
+  test.for([
+    [
+      'a failed ADD',
+      `[ $CNI_COMMAND = DEL ] || { echo '{"code":11,"msg":"later"}'; exit 1; }`,
+      /ADD by .*crooked: status 1: .*later/,
+    ],
+    [
+      'a failed DEL',
+      `[ $CNI_COMMAND = ADD ] || { echo '{"code":11,"msg":"later"}'; exit 1; }`,
+      /DEL by .*crooked: status 1: .*later/,
+    ],
+    ['a DEL of nothing', '[ $CNI_COMMAND = ADD ] || exit 0', /after DEL there are veth.*, 10\.43\./],
+    [
+      'an address twice',
+      `[ $CNI_COMMAND = DEL ] || { echo '{"ips":[{"address":"10.43.0.2/24"}]}'; exit 0; }`,
+      /10 pods have 1 addresses/,
+    ],
+    [
+      'an address that nobody has',
+      `[ $CNI_COMMAND = DEL ] || { echo >>"$0.n"; echo "{\\"ips\\":[{\\"address\\":\\"10.43.0.$(wc -l <"$0.n")/24\\"}]}"; exit 0; }`,
+      /10\.43\.0\.\d+ does not reach 10\.43\.0\.\d+/,
+    ],
+  ] as const)('%s', async ([, script, words], { task }) => {
+    const variant = await crooked(script, 20 + task.name.length);
+    await expect(measure(variant, pods, scratch)).rejects.toThrow(words);
+    for (const pod of pods) await pod.ip('link del eth0').catch(() => {});
+  });
+});
