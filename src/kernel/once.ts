@@ -1,7 +1,16 @@
-import type { KernelError } from '../errors.ts';
-import type { Kernel } from './kernel.ts';
+import { KernelError } from '../errors.ts';
+import { ERRNO } from '../netlink/errno.ts';
+import type { Conflict } from './conflict.ts';
+import { type DesiredState, describe, desiredState } from './desired.ts';
+import { type Blocked, plan, type Step } from './diff.ts';
+import { difference } from './differences.ts';
+import type { Kernel, Op } from './kernel.ts';
+import { NO_CHANGE } from './link.ts';
+import { lookAt } from './look.ts';
 import type { ObservedLink } from './observed.ts';
-import type { KernelObject } from './types.ts';
+import { settled } from './outcome.ts';
+import { isVacuous } from './sysctl.ts';
+import { type KernelObject, type Link, subjectOf } from './types.ts';
 
 export interface OnceOptions {
   /** False: only look, change nothing. */
@@ -31,18 +40,117 @@ export interface OnceResult {
  * the place of a desired object and ours. List a bridge before its ports. A device of another type in the place of a bridge
  * or a veth, or a veth without `peer` that is not there, is a difference and a failure, and nothing is put on it.
  *
- *     // ADD: two exchanges in the host's namespace, two in the pod's.
- *     const bare = await new Promise(onMade => reconcileOnce(host, hostSide, { apply: true, fresh: new Map([[hostIf, undefined]]), onMade }))
- *     await reconcileOnce(pod, podSide, { apply: true, fresh: new Map([[ifname, bare.peer]]) });
- *     // CHECK
- *     const { differences } = await reconcileOnce(pod, podSide, { apply: false });
+ * For ADD, `fresh` names the host's end of the veth, `onMade` tells the ifindex of the pod's end (`peer`), and the pod's
+ * side is put meanwhile with that end for `fresh`: two exchanges in either namespace, one more to find a bridge.
  *
  * Rejects when the kernel does not answer (NativeError, KernelError); what it refuses is among the failures.
  */
 export async function reconcileOnce(
-  _kernel: Kernel,
-  _desired: Iterable<KernelObject>,
-  _options: OnceOptions,
+  kernel: Kernel,
+  desired: Iterable<KernelObject>,
+  options: OnceOptions,
 ): Promise<OnceResult> {
-  throw new Error('not yet');
+  const wanted = desiredState(desired);
+  const fresh = options.fresh ?? NONE_FRESH;
+  const state = await lookAt(kernel, wanted, fresh);
+  const differences: string[] = [];
+  const failures: KernelError[] = [];
+  const steps: Step[] = [];
+  for (const item of plan(state, wanted, { devices: devicesOf(wanted) }, { prune: false })) {
+    if (!item || item.kind === 'adopted') continue;
+    const object = item.object as KernelObject;
+    if (!fresh.has(subjectOf(object) ?? '')) differences.push(difference(item, state));
+    if (item.kind === 'step') steps.push(item);
+    else if (options.apply) failures.push(...hopeless(item));
+  }
+  if (options.apply) failures.push(...(await carryOut(kernel, steps, options.onMade)));
+  return { differences, failures };
+}
+
+const NONE_FRESH: ReadonlyMap<string, number | undefined> = new Map();
+
+function devicesOf(wanted: DesiredState): ReadonlySet<string> {
+  const devices = new Set<string>();
+  for (const objects of Object.values(wanted)) {
+    for (const o of objects.values()) {
+      const dev = subjectOf(o);
+      if (dev !== undefined) devices.add(dev);
+    }
+  }
+  return devices;
+}
+
+function hopeless({ kind, object, ...item }: Blocked | Conflict): KernelError[] {
+  const what = { op: `create ${object.kind}`, object: describe(object) };
+  if (kind === 'blocked') {
+    const extack = `there is no device ${(item as Blocked).dev}`;
+    return [new KernelError({ ...what, errno: ERRNO.ENODEV!, code: 'ENODEV', extack })];
+  }
+  const { with: other, withheld } = item as Conflict;
+  if (!withheld) return [];
+  return [new KernelError({ ...what, errno: ERRNO.EEXIST!, code: 'EEXIST', extack: `there is ${other}` })];
+}
+
+/**
+ * Sysctls of a device are there once it is, and some count only before it comes up (accept_dad, accept_ra): what is on its
+ * way up gets them first. Without that, all goes in as few exchanges as can be.
+ */
+async function carryOut(
+  kernel: Kernel,
+  steps: readonly Step[],
+  onMade: OnceOptions['onMade'],
+): Promise<KernelError[]> {
+  const sysctls: Op[] = [];
+  const rest: Op[] = [];
+  const first: Op[] = [];
+  /** Made, but down. */
+  const waiting: Link[] = [];
+  const made = new Map<string, ObservedLink>();
+  const tuned = new Set<string | undefined>();
+  for (const { object } of steps) if (object.kind === 'sysctl') tuned.add(object.dev);
+  const note = (link: ObservedLink): void => {
+    made.set(link.name, link);
+    onMade?.(link);
+  };
+  for (const op of steps.flatMap(({ ops }) => ops)) {
+    const isTuned = op.object.kind === 'link' && tuned.has(op.object.name);
+    if (op.object.kind === 'sysctl') sysctls.push(op);
+    else if (op.verb === 'create' && op.object.kind === 'link') {
+      if (isTuned && op.object.up) {
+        waiting.push(op.object);
+        first.push({ verb: 'create', object: { ...op.object, up: false }, onMade: note });
+      } else rest.push({ ...op, onMade: note });
+    } else if (op.verb === 'delete' && isTuned) first.push(op);
+    // A larger MTU may be what gives a device its IPv6 sysctls.
+    else if (op.verb === 'change' && isTuned && op.change.up && op.object.up && op.change.mtu) {
+      first.push({ ...op, change: { ...op.change, up: false } });
+      rest.push({ ...op, change: { ...NO_CHANGE, up: true } });
+    } else rest.push(op);
+  }
+  const failures = first.length > 0 ? await run(kernel, first) : [];
+  const ups: Op[] = [];
+  const unmade = new Set<string>();
+  for (const link of waiting) {
+    const observed = made.get(link.name);
+    if (observed) ups.push({ verb: 'change', object: link, observed, change: { ...NO_CHANGE, up: true } });
+    else unmade.add(link.name);
+  }
+  const isDue = ({ object }: Op): boolean =>
+    unmade.size === 0 || !unmade.has(subjectOf(object as KernelObject) ?? '');
+  failures.push(...(await run(kernel, [...sysctls.filter(isDue), ...ups, ...rest.filter(isDue)])));
+  return failures;
+}
+
+async function run(kernel: Kernel, ops: readonly Op[]): Promise<KernelError[]> {
+  if (ops.length === 0) return [];
+  const failures: KernelError[] = [];
+  for (const [i, result] of (await kernel.apply(ops)).entries()) {
+    const op = ops[i]!;
+    const failure = settled(op, result);
+    if (!failure) continue;
+    const { object } = op;
+    if (object.kind === 'sysctl' && failure.code === 'ENOENT' && isVacuous(object, undefined)) continue;
+    failures.push(failure);
+  }
+  return failures;
 }

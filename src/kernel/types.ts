@@ -150,6 +150,9 @@ export interface Sysctl {
 export type KernelObject = Link | Address | Neigh | Fdb | Route | Sysctl;
 export type KindName = KernelObject['kind'];
 
+/** The device an object is, or stands on. */
+export const subjectOf = (o: KernelObject): string | undefined => (o.kind === 'link' ? o.name : o.dev);
+
 /** Put in this order, deleted in reverse. */
 export const KIND_ORDER: readonly KindName[] = ['link', 'sysctl', 'address', 'neigh', 'fdb', 'route'];
 
