@@ -15,6 +15,14 @@ export interface BridgeWish {
   readonly mtu: number;
   /** The gateway of each of the node's subnets, with the subnet's length. */
   readonly gateways: readonly Prefix[];
+  /** The overlay, of each family. */
+  readonly networks: readonly Prefix[];
+}
+
+export interface BridgePort {
+  readonly name: string;
+  /** Of an attachment, so that it is known which addresses it has. */
+  readonly isOurs: boolean;
 }
 
 /** What the kernel has of it. */
@@ -23,8 +31,7 @@ export interface BridgeSight {
   readonly link: ObservedLink | undefined;
   /** All addresses of the namespace: others' devices may hold what belongs here. */
   readonly addresses: readonly ObservedAddress[];
-  /** Names of the bridge's ports. */
-  readonly ports: readonly string[];
+  readonly ports: readonly BridgePort[];
 }
 
 /**
@@ -45,17 +52,26 @@ export interface BridgePlan {
 export const bridgeWish = (name: string, node: NodeNetwork): BridgeWish => ({
   name,
   mtu: node.mtu,
-  gateways: node.subnets.map(({ subnet }) => ({ addr: offset(network(subnet).addr, 1n), len: subnet.len })),
+  gateways: node.subnets.map(({ subnet }) => gatewayOf(subnet)),
+  networks: node.subnets.map((s) => s.network),
+});
+
+/** With the subnet's length. */
+const gatewayOf = (subnet: Prefix): Prefix => ({
+  addr: offset(network(subnet).addr, 1n),
+  len: subnet.len,
 });
 
 /**
  * What to put and what to remove. An address that is not wished for stays while pods use its prefix; goes if it is the
- * gateway's own with another length, or if the bridge is empty; else nobody knows what it is for, and that is the end.
- * Throws {@link CniError} `bridgeBlocked`, which names what is in the way.
+ * gateway's own with another length, if the bridge is empty, or if it was the gateway of an earlier subnet and all ports
+ * are of pods that have other addresses; else nobody knows what it is for, and that is the end. Throws {@link CniError}
+ * `bridgeBlocked`, which names what is in the way.
  */
 export function planBridge(wish: BridgeWish, sight: BridgeSight, inUse: InUse): BridgePlan {
   const { name, gateways } = wish;
   const { link, ports } = sight;
+  const strangers = ports.filter((port) => !port.isOurs);
   if (link && link.type !== 'bridge') throw notABridge(name, link);
   heldElsewhere(wish, sight);
   const remove: ObservedAddress[] = [];
@@ -66,12 +82,18 @@ export function planBridge(wish: BridgeWish, sight: BridgeSight, inUse: InUse): 
     if (gateways.some((g) => samePrefix(g, o.addr))) continue;
     if (gateways.some((g) => sameAddr(g.addr, o.addr.addr))) remove.push(o);
     else if (inUse(network(o.addr))) kept.push(o.addr);
-    else if (ports.length === 0) remove.push(o);
+    else if (ports.length === 0 || (strangers.length === 0 && isFormerGateway(wish, o))) remove.push(o);
     else unexplained.push(o);
   }
-  if (unexplained.length > 0) throw blocked(wish, unexplained, ports);
+  if (unexplained.length > 0) {
+    throw blocked(wish, unexplained, strangers.length > 0 ? strangers : ports);
+  }
   return { objects: bridgeObjects(wish, link), remove, kept };
 }
+
+/** One that this policy has put there, for an earlier lease. */
+const isFormerGateway = ({ networks }: BridgeWish, { addr }: ObservedAddress): boolean =>
+  networks.some((whole) => containsPrefix(whole, addr)) && samePrefix(gatewayOf(addr), addr);
 
 /** Of a bridge that is there, MAC and alias stay what they are: its pods know the one, its maker the other. */
 function bridgeObjects({ name, mtu, gateways }: BridgeWish, there: ObservedLink | undefined): KernelObject[] {
@@ -132,11 +154,14 @@ const MOST_NAMED = 10;
 function blocked(
   { name, gateways }: BridgeWish,
   addresses: readonly ObservedAddress[],
-  ports: readonly string[],
+  ports: readonly BridgePort[],
 ): CniError {
   const found = addresses.map((o) => formatPrefix(o.addr));
   const wanted = gateways.map(formatPrefix).join(' and ');
-  const named = ports.slice(0, MOST_NAMED).join(', ');
+  const named = ports
+    .slice(0, MOST_NAMED)
+    .map((port) => port.name)
+    .join(', ');
   const more = ports.length > MOST_NAMED ? ` and ${ports.length - MOST_NAMED} more` : '';
   const away = found.map((text) => `ip addr del ${text} dev ${name}`).join('; ');
   return new CniError(

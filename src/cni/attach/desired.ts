@@ -43,7 +43,7 @@ export function hostObjects(a: Attachment, netnsFd?: number): KernelObject[] {
   ];
 }
 
-/** The container's side, in its namespace. Its end of the veth is put right, never made. */
+/** The container's side, in its namespace, but for {@link podRoutes}. Its end of the veth is put right, never made. */
 export function podObjects(a: Attachment): KernelObject[] {
   const dev = a.ifname;
   const link: VethLink = {
@@ -55,7 +55,7 @@ export function podObjects(a: Attachment): KernelObject[] {
     alias: '',
     veth: {},
   };
-  return [link, ...podSysctls(a), ...a.addresses.flatMap((to) => connected(a, to)), ...podRoutes(a)];
+  return [link, ...podSysctls(a), ...a.addresses.flatMap((to) => connected(a, to))];
 }
 
 /** No router but the gateway, and no wait for duplicates: nobody else can have the address. */
@@ -75,8 +75,11 @@ function connected(a: Attachment, { address, gateway }: AttachedAddress): Kernel
   ];
 }
 
-/** The default routes, then the further ones; none that the kernel or ptp makes anyway. */
-function podRoutes(a: Attachment): Route[] {
+/**
+ * The container's default routes, then the further ones; none that is there anyway. A container in two networks has one
+ * default route, of the network that came first: these may be refused (EEXIST).
+ */
+export function podRoutes(a: Attachment): Route[] {
   const routes: Route[] = [];
   for (const { address, gateway } of a.addresses) {
     const { family } = address.addr;

@@ -1,0 +1,285 @@
+import { KernelError } from '../../errors.ts';
+import { describe } from '../../kernel/desired.ts';
+import type { Kernel } from '../../kernel/kernel.ts';
+import { NetlinkKernel } from '../../kernel/netlinkKernel.ts';
+import type { ObservedLink } from '../../kernel/observed.ts';
+import { reconcileOnce } from '../../kernel/once.ts';
+import type { KernelObject } from '../../kernel/types.ts';
+import type { Prefix } from '../../net/prefix.ts';
+import { watchRoutes } from '../../netlink/monitor.ts';
+import { CniError, CODE } from '../errors.ts';
+import type { Attachment, NodeNetwork } from '../types.ts';
+import { bridgeWish, forwarding, type InUse } from './bridge.ts';
+import { Bridges } from './bridges.ts';
+import { differences } from './check.ts';
+import { Deletions } from './deletions.ts';
+import { hostObjects, podObjects, podRoutes } from './desired.ts';
+import { kernelFailure, named } from './failures.ts';
+import { Gate } from './gate.ts';
+import { isHostAlias, isHostIfName } from './names.ts';
+import { openNetns, type PodNetns } from './netns.ts';
+
+/** Pods that are attached at once: the kernel makes one device after the other anyway, and each has a thread meanwhile. */
+const AT_ONCE = 8;
+
+export interface AttacherOptions {
+  /** Descriptor of the host's network namespace; the process's own if absent. Stays open as long as the attacher. */
+  readonly hostNetnsFd?: number;
+  /** For tests: a kernel that fails. `netnsFd` undefined: the host's. */
+  readonly openKernel?: (netnsFd: number | undefined) => Kernel;
+}
+
+/** What is to be removed. */
+export interface HostEnd {
+  readonly hostIf: string;
+}
+
+/** The node's prefix that stays on a bridge because pods of an earlier lease use it. */
+export interface KeptGateway {
+  readonly bridge: string;
+  readonly address: Prefix;
+}
+
+/**
+ * Makes attachments so in the kernel, and undoes them. Knows nothing of records and leases: whoever calls it sees to it that
+ * one attachment is worked on by one call at a time. All methods throw {@link CniError}.
+ */
+export class Attacher {
+  readonly #openKernel: (netnsFd: number | undefined) => Kernel;
+  readonly #bridges: Bridges;
+  readonly #deletions: Deletions;
+  readonly #monitor: { close(): void };
+  readonly #gate = new Gate(AT_ONCE);
+  readonly #host: Kernel;
+  #forwards: string | undefined;
+
+  private constructor(options: AttacherOptions) {
+    const { hostNetnsFd } = options;
+    const netns = hostNetnsFd === undefined ? {} : { netnsFd: hostNetnsFd };
+    this.#openKernel =
+      options.openKernel ??
+      ((fd = hostNetnsFd) => NetlinkKernel.open(fd === undefined ? {} : { netnsFd: fd }));
+    this.#host = this.#openKernel(undefined);
+    this.#bridges = new Bridges(this.#openKernel(undefined));
+    this.#deletions = new Deletions(netns);
+    this.#monitor = watchRoutes(
+      ['link', 'address'],
+      (changes, overrun) => {
+        if (overrun) this.#bridges.hint(undefined);
+        for (const { ifindex } of changes) this.#bridges.hint(ifindex);
+      },
+      netns,
+    );
+  }
+
+  /** Throws NativeError when there are no sockets to be had. */
+  static open(options: AttacherOptions = {}): Attacher {
+    return new Attacher(options);
+  }
+
+  /**
+   * Attaches a container, and leaves nothing behind if that fails. `netns`: its namespace if the caller has opened it
+   * already, which stays the caller's. `inUse`: do pods hold addresses of this prefix?
+   */
+  async add(a: Attachment, node: NodeNetwork, inUse: InUse, netns?: PodNetns): Promise<void> {
+    await this.#gate.enter();
+    try {
+      if (netns) return await this.#addTo(a, node, inUse, netns);
+      using own = await openNetns(a.netns, 'ADD');
+      return await this.#addTo(a, node, inUse, own);
+    } finally {
+      this.#gate.leave();
+    }
+  }
+
+  async #addTo(a: Attachment, node: NodeNetwork, inUse: InUse, netns: PodNetns): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      await this.#prepare(a, node, inUse);
+      const failure = await this.#attach(a, netns);
+      if (failure === undefined) return;
+      const again = attempt === 1 && (await this.#isCured(a, netns, failure));
+      if (!again) throw kernelFailure(`attach ${named(a)}`, failure);
+    }
+  }
+
+  /** What all pods of a mode share. Costs nothing as long as nothing has changed. */
+  async #prepare(a: Attachment, node: NodeNetwork, inUse: InUse): Promise<void> {
+    if (a.mode === 'bridge') {
+      const bridge = await this.#bridges.ensure(bridgeWish(a.bridge!, node), inUse);
+      this.#host.remember(bridge);
+      return;
+    }
+    const families = a.addresses.map(({ address }) => address.addr.family);
+    const wanted = families.join();
+    if (this.#forwards === wanted) return;
+    const { failures } = await reconcileOnce(this.#host, forwarding(families), { apply: true });
+    if (failures[0]) throw kernelFailure('make this host a router', failures[0]);
+    this.#forwards = wanted;
+  }
+
+  /** Why it could not be done; whatever was made is gone again then. */
+  async #attach(a: Attachment, netns: PodNetns): Promise<unknown> {
+    const made = Promise.withResolvers<ObservedLink | undefined>();
+    let bare: ObservedLink | undefined;
+    const host = settle(this.#host, hostObjects(a, netns.fd), a.hostIf, undefined, (link) => {
+      bare = link;
+      made.resolve(link);
+    });
+    void host.then(() => made.resolve(undefined));
+    let pod: Kernel | undefined;
+    let failure: unknown;
+    try {
+      // The namespace is entered while the kernel makes the veth.
+      pod = this.#openKernel(netns.fd);
+      const end = await made.promise;
+      if (end?.peer !== undefined) failure = await this.#settlePod(pod, a, end.peer);
+    } catch (cause) {
+      failure = cause;
+    }
+    failure = (await host) ?? failure;
+    pod?.close();
+    if (failure !== undefined && bare) await this.#deletions.delete(bare).catch(() => {});
+    return failure;
+  }
+
+  async #settlePod(pod: Kernel, a: Attachment, ifindex: number): Promise<unknown> {
+    const routes = podRoutes(a);
+    const spare = new Set(routes.map((o) => describe(o)));
+    const failures = await settleAll(pod, [...podObjects(a), ...routes], a.ifname, ifindex);
+    return failures.find((e) => !(e instanceof KernelError && e.code === 'EEXIST' && spare.has(e.object)));
+  }
+
+  /** Was that something that can be put right? Throws what there is to tell about it if not. */
+  async #isCured(a: Attachment, netns: PodNetns, failure: unknown): Promise<boolean> {
+    if (!(failure instanceof KernelError)) return false;
+    if (failure.code === 'EEXIST') return this.#isWayFree(a, netns);
+    if (a.mode !== 'bridge' || !['ENODEV', 'ENXIO', 'EINVAL'].includes(failure.code)) return false;
+    // The bridge is another one by now, or none.
+    this.#bridges.doubt(a.bridge!);
+    return true;
+  }
+
+  /** One of the names is taken. What an earlier attachment of this container has left on the host is removed. */
+  async #isWayFree(a: Attachment, netns: PodNetns): Promise<boolean> {
+    const pod = this.#openKernel(netns.fd);
+    try {
+      if (await pod.linkNamed(a.ifname)) {
+        throw new CniError(
+          CODE.invalidEnvironment,
+          `cannot attach ${named(a)}: there is an interface ${a.ifname} in its network namespace ${a.netns} already. Detach it first ` +
+            `(DEL), or choose another CNI_IFNAME`,
+        );
+      }
+    } finally {
+      pod.close();
+    }
+    const link = await this.#host.linkNamed(a.hostIf);
+    if (!link) return true;
+    if (!isOurs(link)) {
+      throw new CniError(
+        CODE.kernel,
+        `cannot attach ${named(a)}: the host has a device ${a.hostIf} that is not of ours. Remove or rename it (ip link del ${a.hostIf})`,
+      );
+    }
+    await this.#deletions.delete(link);
+    return true;
+  }
+
+  /**
+   * Detaches: removes the veth, and with it everything on both of its ends. Nothing to do if it is gone, e.g. with the
+   * container's namespace.
+   */
+  async remove({ hostIf }: HostEnd): Promise<void> {
+    if (!isHostIfName(hostIf)) {
+      throw new CniError(
+        CODE.internal,
+        `cannot remove ${JSON.stringify(hostIf)}: no veth of ours has such a name`,
+      );
+    }
+    try {
+      const link = await this.#host.linkNamed(hostIf);
+      if (!link || !isOurs(link)) return;
+      await this.#deletions.delete(link);
+      // So that its number is forgotten here too; nobody waits for that.
+      void this.#host.linkNamed(hostIf).catch(() => {});
+    } catch (cause) {
+      throw kernelFailure(`remove ${hostIf}`, cause);
+    }
+  }
+
+  /** What is not as {@link add} made it, in words; [] if all is. Changes nothing. */
+  async check(a: Attachment, node: NodeNetwork, inUse: InUse = () => true): Promise<readonly string[]> {
+    using netns = await openNetns(a.netns, 'CHECK');
+    const bridge =
+      a.mode === 'bridge' ? await this.#bridges.differences(bridgeWish(a.bridge!, node), inUse) : [];
+    const host = this.#openKernel(undefined);
+    try {
+      const pod = this.#openKernel(netns.fd);
+      try {
+        return [...bridge, ...(await differences(a, host, pod))];
+      } finally {
+        pod.close();
+      }
+    } catch (cause) {
+      throw kernelFailure(`check ${named(a)}`, cause);
+    } finally {
+      host.close();
+    }
+  }
+
+  /** Names of the host's ends that there are, whoever's. */
+  async hostEnds(): Promise<ReadonlySet<string>> {
+    const host = this.#openKernel(undefined);
+    try {
+      const links = await host.links();
+      return new Set(links.filter((o) => isHostIfName(o.name) && isOurs(o)).map((o) => o.name));
+    } catch (cause) {
+      throw kernelFailure('list the devices of this host', cause);
+    } finally {
+      host.close();
+    }
+  }
+
+  /** Gateways of earlier leases that bridges still have, for pods use them. */
+  kept(): readonly KeptGateway[] {
+    return this.#bridges.kept();
+  }
+
+  /** To be called when a pod's address was released: the gateway of an earlier lease goes with its last user. */
+  async settle(): Promise<void> {
+    await this.#bridges.settle();
+  }
+
+  /** Waits for what is under way. What is attached stays attached. */
+  async close(): Promise<void> {
+    await this.#gate.close();
+    this.#monitor.close();
+    await Promise.all([this.#deletions.close(), this.#bridges.close()]);
+    this.#host.close();
+  }
+}
+
+/** An alias is told after the making: a daemon that was killed in between leaves none. */
+const isOurs = ({ type, alias }: ObservedLink): boolean =>
+  type === 'veth' && (alias === undefined || isHostAlias(alias));
+
+/** Puts objects on a device that nobody has touched yet. Returns what went wrong. */
+async function settleAll(
+  kernel: Kernel,
+  objects: readonly KernelObject[],
+  dev: string,
+  ifindex: number | undefined,
+  onMade?: (link: ObservedLink) => void,
+): Promise<readonly unknown[]> {
+  try {
+    const fresh = new Map([[dev, ifindex]]);
+    const options = { apply: true, fresh, ...(onMade ? { onMade } : {}) };
+    const { failures } = await reconcileOnce(kernel, objects, options);
+    return failures;
+  } catch (cause) {
+    return [cause];
+  }
+}
+
+const settle = async (...args: Parameters<typeof settleAll>): Promise<unknown> =>
+  (await settleAll(...args))[0];

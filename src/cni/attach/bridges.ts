@@ -1,0 +1,197 @@
+import type { Kernel } from '../../kernel/kernel.ts';
+import { NO_CHANGE } from '../../kernel/link.ts';
+import type { ObservedLink } from '../../kernel/observed.ts';
+import { reconcileOnce } from '../../kernel/once.ts';
+import type { BridgeLink } from '../../kernel/types.ts';
+import { formatPrefix, network, type Prefix } from '../../net/prefix.ts';
+import { CniError } from '../errors.ts';
+import { type BridgePlan, type BridgeSight, type BridgeWish, type InUse, planBridge } from './bridge.ts';
+import { kernelFailure } from './failures.ts';
+import { BRIDGE_ALIAS, isHostAlias } from './names.ts';
+
+/** Milliseconds between two looks at a bridge that notifications ask for: they are no reason to fight over it. */
+const REVIEW_INTERVAL = 1_000;
+
+/** A bridge as far as it is known. */
+interface Known {
+  wish: BridgeWish;
+  inUse: InUse;
+  /** Settles when it is as wished; everybody who needs it waits for this one. */
+  ready: Promise<ObservedLink>;
+  ifindex: number | undefined;
+  kept: readonly Prefix[];
+  review: NodeJS.Timeout | undefined;
+}
+
+/**
+ * The bridges of a host, each verified once and then trusted until a notification of it says otherwise, so that attaching a
+ * pod costs no look at it. What runs here has a kernel socket of its own: its listings forget the numbers of devices that
+ * are made meanwhile.
+ */
+export class Bridges {
+  readonly #kernel: Kernel;
+  readonly #known = new Map<string, Known>();
+  /** All work runs one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+  /** Bridges of others whose MAC was made their own. */
+  readonly #pinned = new Set<number>();
+  #isClosed = false;
+
+  constructor(kernel: Kernel) {
+    this.#kernel = kernel;
+  }
+
+  /** Resolves to the bridge when it is as wished: at once if that is known. Throws {@link CniError}. */
+  ensure(wish: BridgeWish, inUse: InUse): Promise<ObservedLink> {
+    const known = this.#known.get(wish.name);
+    if (known && sameWish(known.wish, wish)) {
+      known.inUse = inUse;
+      return known.ready;
+    }
+    clearTimeout(known?.review);
+    const next: Known = {
+      wish,
+      inUse,
+      ready: this.#queue(() => this.#put(next)),
+      ifindex: undefined,
+      kept: [],
+      review: undefined,
+    };
+    this.#known.set(wish.name, next);
+    next.ready.catch(() => this.#forget(next));
+    return next.ready;
+  }
+
+  /** What was believed of a bridge has proved wrong: look again before the next use. */
+  doubt(name: string): void {
+    const known = this.#known.get(name);
+    if (known) this.#forget(known);
+  }
+
+  /** A notification: of this device, or (undefined) maybe of any. What it is now is looked up soon; nobody waits for it. */
+  hint(ifindex: number | undefined): void {
+    for (const known of this.#known.values()) {
+      if (known.ifindex === undefined || this.#isClosed) continue;
+      if (ifindex !== undefined && ifindex !== known.ifindex) continue;
+      known.review ??= setTimeout(() => this.#review(known), REVIEW_INTERVAL).unref();
+    }
+  }
+
+  /** Removes the gateways of earlier subnets that no pod uses any more. To be called after a pod has gone. */
+  async settle(): Promise<void> {
+    for (const known of this.#known.values()) {
+      if (known.kept.length === 0 || known.kept.every((p) => known.inUse(network(p)))) continue;
+      await this.#queue(() => this.#put(known));
+    }
+  }
+
+  /** Addresses that stay only because pods use their prefixes. */
+  kept(): readonly { readonly bridge: string; readonly address: Prefix }[] {
+    return [...this.#known.values()].flatMap(({ wish, kept }) =>
+      kept.map((address) => ({ bridge: wish.name, address })),
+    );
+  }
+
+  /** What is not as wished, in words; changes nothing. Throws {@link CniError} only when the kernel does not answer. */
+  differences(wish: BridgeWish, inUse: InUse): Promise<readonly string[]> {
+    return this.#queue(async () => {
+      try {
+        const plan = planBridge(wish, await this.#look(wish.name), inUse);
+        const { differences } = await reconcileOnce(this.#kernel, plan.objects, { apply: false });
+        return [
+          ...differences,
+          ...plan.remove.map((o) => `address ${formatPrefix(o.addr)} dev ${o.dev} too many`),
+        ];
+      } catch (cause) {
+        if (cause instanceof CniError) return [cause.message];
+        throw kernelFailure(`look at bridge ${wish.name}`, cause);
+      }
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const known of this.#known.values()) clearTimeout(known.review);
+    await this.#last;
+    this.#kernel.close();
+  }
+
+  #queue<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  #forget(known: Known): void {
+    clearTimeout(known.review);
+    if (this.#known.get(known.wish.name) === known) this.#known.delete(known.wish.name);
+  }
+
+  #review(known: Known): void {
+    known.review = undefined;
+    // A bridge that is gone is made again by the next pod: whoever has removed it may have had a reason.
+    void this.#queue(async () => {
+      if (this.#isClosed || this.#known.get(known.wish.name) !== known) return;
+      if (await this.#kernel.linkNamed(known.wish.name)) await this.#put(known);
+      else this.#forget(known);
+    }).catch(() => this.#forget(known));
+  }
+
+  async #look(name: string): Promise<BridgeSight> {
+    const [links, addresses] = await Promise.all([this.#kernel.links(), this.#kernel.addresses()]);
+    const link = links.find((o) => o.name === name);
+    const ports = links
+      .filter((o) => link !== undefined && o.master === link.ifindex)
+      .map((o) => ({ name: o.name, isOurs: isHostAlias(o.alias) }));
+    return { link, addresses, ports };
+  }
+
+  async #put(known: Known): Promise<ObservedLink> {
+    const { wish } = known;
+    try {
+      const sight = await this.#look(wish.name);
+      const plan = planBridge(wish, sight, known.inUse);
+      await this.#apply(plan, sight);
+      const link = await this.#kernel.linkNamed(wish.name);
+      if (!link) throw new Error(`it has gone again`);
+      known.ifindex = link.ifindex;
+      known.kept = plan.kept;
+      return link;
+    } catch (cause) {
+      throw kernelFailure(`set up bridge ${wish.name}`, cause);
+    }
+  }
+
+  async #apply({ objects, remove }: BridgePlan, { link }: BridgeSight): Promise<void> {
+    const fresh = link
+      ? undefined
+      : new Map([[objects[0]!.kind === 'link' ? objects[0]!.name : '', undefined]]);
+    const { failures } = await reconcileOnce(this.#kernel, objects, {
+      apply: true,
+      ...(fresh ? { fresh } : {}),
+    });
+    if (failures[0]) throw failures[0];
+    const results = await this.#kernel.apply(remove.map((object) => ({ verb: 'delete', object })));
+    const failure = results.find((error) => error !== undefined && error.code !== 'EADDRNOTAVAIL');
+    if (failure) throw failure;
+    if (link && link.alias !== BRIDGE_ALIAS) await this.#pin(link, objects);
+  }
+
+  /**
+   * A bridge that others have made may have the MAC of a port, and change it when that port goes. Telling it the MAC that it
+   * has makes it its own (dev->addr_assign_type NET_ADDR_SET).
+   */
+  async #pin(link: ObservedLink, objects: BridgePlan['objects']): Promise<void> {
+    const object = objects.find((o): o is BridgeLink => o.kind === 'link' && o.bridge === true);
+    if (!object || this.#pinned.has(link.ifindex)) return;
+    const [error] = await this.#kernel.apply([
+      { verb: 'change', object, observed: link, change: { ...NO_CHANGE, mac: true } },
+    ]);
+    if (error) throw error;
+    this.#pinned.add(link.ifindex);
+  }
+}
+
+const sameWish = (a: BridgeWish, b: BridgeWish): boolean => wishText(a) === wishText(b);
+const wishText = ({ name, mtu, gateways, networks }: BridgeWish): string =>
+  [name, mtu, ...gateways.map(formatPrefix), ...networks.map(formatPrefix)].join(' ');
