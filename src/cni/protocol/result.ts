@@ -1,6 +1,6 @@
-import { type Addr, bits, formatAddr } from '../../net/addr.ts';
+import { type Addr, formatAddr } from '../../net/addr.ts';
 import type { Mac } from '../../net/mac.ts';
-import { everything, formatPrefix, type Prefix } from '../../net/prefix.ts';
+import { everything, formatPrefix, hostPrefix, type Prefix } from '../../net/prefix.ts';
 import type { Attachment, CniVersion } from '../types.ts';
 import { atLeast } from './version.ts';
 
@@ -65,7 +65,7 @@ export const ROUTE_NUMBERS = ['mtu', 'advmss', 'priority', 'table', 'scope'] as 
 
 /**
  * The result of an attachment: interfaces host first and the container's last, its addresses, a default route for
- * each family and the further routes of the configuration.
+ * each family behind the routes of the configuration.
  */
 export function resultOf(a: Attachment, facts: ResultFacts = {}): CniResult {
   const host: ResultInterface = { name: a.hostIf, mac: a.hostMac, mtu: a.mtu };
@@ -75,20 +75,18 @@ export function resultOf(a: Attachment, facts: ResultFacts = {}): CniResult {
       ? [{ name: a.bridge, ...(facts.bridgeMac ? { mac: facts.bridgeMac } : {}) }]
       : [];
   const interfaces = [...bridge, host, pod];
-  const gateways = new Map(a.addresses.map((x) => [x.address.addr.family, x.gateway]));
+  const families = a.addresses.map(({ gateway }) => gateway.family);
   return {
     interfaces,
     ips: a.addresses.map(({ address, gateway }) => ({
-      address: a.mode === 'ptp' ? { addr: address.addr, len: bits(address.addr.family) } : address,
+      address: a.mode === 'ptp' ? hostPrefix(address.addr) : address,
       gateway,
       interface: interfaces.length - 1,
     })),
     routes: [
+      // Without a gateway: by that of the address (spec section "ADD Success", routes.gw).
+      ...a.routes.filter((dst) => families.includes(dst.addr.family)).map((dst) => ({ dst })),
       ...a.addresses.map(({ gateway }) => ({ dst: everything(gateway.family), gw: gateway })),
-      ...a.routes.flatMap((dst) => {
-        const gw = gateways.get(dst.addr.family);
-        return gw ? [{ dst, gw }] : [];
-      }),
     ],
     dns: facts.dns ?? {},
   };

@@ -1,0 +1,102 @@
+import type { Problem } from '../../errors.ts';
+import { isObject, show } from '../../fields.ts';
+import { CniError, CODE } from '../errors.ts';
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** Deeper configurations are nobody's; recursion over what is let through here cannot exhaust the stack. */
+const DEEPEST = 200;
+
+/** How deep arrays and objects are nested in a JSON text. */
+function depth(text: string): number {
+  let deepest = 0;
+  let now = 0;
+  let quoted = false;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === 0x22) quoted = !quoted;
+    else if (quoted) i += c === 0x5c ? 1 : 0;
+    else if (c === 0x5b || c === 0x7b) deepest = Math.max(deepest, ++now);
+    else if (c === 0x5d || c === 0x7d) now--;
+  }
+  return deepest;
+}
+
+/**
+ * The network configuration on standard input. `null` is an empty one, as it is for Go's encoding/json.
+ * Throws CniError (code 6) in libcni's words.
+ */
+export function parseNetConfig(stdin: string): JsonObject {
+  const wrong = (why: string, cause?: unknown) =>
+    new CniError(CODE.decodingFailure, `error unmarshall network config: ${why}`, undefined, cause);
+  if (stdin.trim() === '') throw wrong('unexpected end of JSON input: there is nothing on standard input');
+  if (depth(stdin) > DEEPEST) throw wrong(`it is nested more than ${DEEPEST} levels deep`);
+  let value: unknown;
+  try {
+    value = JSON.parse(stdin);
+  } catch (cause) {
+    throw wrong((cause as Error).message, cause);
+  }
+  if (value === null) return {};
+  if (!isObject(value)) throw wrong(`expected a JSON object, got ${show(value)}`);
+  return value;
+}
+
+/** A member by its name in any case, the exact one first; undefined when it is absent or null. */
+export function member(object: JsonObject, name: string): unknown {
+  if (Object.hasOwn(object, name)) return object[name] ?? undefined;
+  const lower = name.toLowerCase();
+  for (const key of Object.keys(object)) if (key.toLowerCase() === lower) return object[key] ?? undefined;
+  return undefined;
+}
+
+/** A text member; undefined when absent. Throws CniError (code 6): libcni decodes these before all else. */
+export function textMember(object: JsonObject, name: string, what: string): string | undefined {
+  const value = member(object, name);
+  if (value === undefined || typeof value === 'string') return value;
+  throw new CniError(CODE.decodingFailure, `${what}: ${name}: expected a string, got ${show(value)}`);
+}
+
+/** Reads one element of a list; says what is wrong with it by `complain` (`at` is put behind the element's path). */
+export type ReadElement<T> = (
+  element: unknown,
+  complain: (expected: string, got: unknown, at?: string) => void,
+) => T | undefined;
+
+/** A member that is a list; an empty one when absent. What is wrong goes to `problems`, under the path `at` + `name`. */
+export function listMember<T>(
+  object: JsonObject,
+  name: string,
+  problems: Problem[],
+  read: ReadElement<T>,
+  at = '',
+): T[] {
+  const value = member(object, name);
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) {
+    problems.push({ path: at + name, expected: 'a list', got: show(value) });
+    return [];
+  }
+  return value.flatMap((element: unknown, i) => {
+    const path = `${at}${name}[${i}]`;
+    const out = read(element, (expected, got, below = '') => {
+      problems.push({ path: path + below, expected, got: show(got) });
+    });
+    return out === undefined ? [] : [out];
+  });
+}
+
+/** Problems on one line each, as they stand in an error. */
+export const lines = (problems: readonly Problem[]): string[] =>
+  problems.map((p) => `${p.path}: expected ${p.expected}, got ${p.got}`);
+
+/** Problems shown in an error; a hostile configuration could have a hundred thousand. */
+const SHOWN = 20;
+
+/** Throws CniError (code 7) that names all problems, if there are any. */
+export function refuse(problems: readonly Problem[]): void {
+  if (problems.length === 0) return;
+  const all = lines(problems.slice(0, SHOWN));
+  if (problems.length > SHOWN) all.push(`and ${problems.length - SHOWN} more`);
+  throw new CniError(CODE.invalidConfig, `invalid network config: ${all.join('; ')}`);
+}
