@@ -1,5 +1,19 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isObject } from '../../fields.ts';
+import { readSmall } from '../../subnet/files.ts';
+import { CniError, CODE } from '../errors.ts';
 import type { AttachmentId } from '../types.ts';
-import type { DelegateConfig } from './delegate.ts';
+import { type DelegateConfig, isPluginName } from './delegate.ts';
+
+/**
+ * flannel's plugin keeps the delegate's configuration in `<dataDir>/<container>`, for its DEL: one of them for a container, so
+ * with two networks in a pod the first is lost. Ours are for container and interface: the first interface has flannel's
+ * name, so that flannel's plugin finds it, further ones `<container>:<interface>`, which is no container's name. A member
+ * of its own in the configuration, which no delegate minds, says whose it is.
+ */
+const MARK = 'loden';
 
 /** A kept configuration. */
 export interface Scratch {
@@ -10,30 +24,143 @@ export interface Scratch {
   readonly id?: AttachmentId;
 }
 
-/** Keep a delegate's configuration for its DEL, before it is asked to ADD. Throws CniError (code 105). */
-export async function saveScratch(
-  _dataDir: string,
-  _id: AttachmentId,
-  _config: DelegateConfig,
-): Promise<Scratch> {
-  throw new Error('not yet');
+/** Characters of a container's id that a file's name has room for beside an interface's. */
+const LONGEST_ID = 200;
+
+/** What is kept must be read again: UTF-8 below the limit of readSmall. */
+const LARGEST = 20_000;
+
+/** An id that is too long is cut, and told from its like by a hash. */
+function nameOf(containerId: string): string {
+  if (containerId.length <= LONGEST_ID) return containerId;
+  return `${containerId.slice(0, 100)}:${createHash('sha256').update(containerId).digest('hex')}`;
 }
 
-/** What was kept of this attachment of the network, by us or by flannel's plugin; undefined when nothing was. Throws CniError (code 105). */
+const shared = (dataDir: string, id: AttachmentId) => join(dataDir, nameOf(id.containerId));
+const own = (dataDir: string, id: AttachmentId) => `${shared(dataDir, id)}:${id.ifname}`;
+
+const sameId = (a: AttachmentId | undefined, b: AttachmentId) =>
+  a?.containerId === b.containerId && a.ifname === b.ifname;
+
+const failed = (what: string, cause: unknown): CniError =>
+  new CniError(CODE.files, `${what}: ${(cause as Error).message}`, undefined, cause);
+
+/**
+ * Keep a delegate's configuration for its DEL, before it is asked to ADD: on the disk when this is done. An earlier one of
+ * the same attachment is replaced, another's never. Throws CniError (code 105).
+ */
+export async function saveScratch(
+  dataDir: string,
+  id: AttachmentId,
+  config: DelegateConfig,
+): Promise<Scratch> {
+  const mark = { containerID: id.containerId, ifname: id.ifname };
+  const text = JSON.stringify({ ...config, [MARK]: mark });
+  if (text.length > LARGEST)
+    throw new CniError(
+      CODE.invalidConfig,
+      `the delegate's configuration is longer than ${LARGEST} characters`,
+    );
+  // No container's name begins with a dot.
+  const temporary = join(dataDir, `.${randomBytes(8).toString('hex')}.tmp`);
+  try {
+    await mkdir(dataDir, { recursive: true, mode: 0o700 });
+    try {
+      const file = await open(temporary, 'wx', 0o600);
+      try {
+        await file.writeFile(text);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      return { path: await place(temporary, dataDir, id), config, id };
+    } finally {
+      await rm(temporary, { force: true });
+    }
+  } catch (cause) {
+    throw failed(`cannot keep the delegate's configuration in ${dataDir}`, cause);
+  }
+}
+
+/** Put the file where nothing of another attachment is; link(2) takes no name that is taken, whoever is faster. */
+async function place(temporary: string, dataDir: string, id: AttachmentId): Promise<string> {
+  const [first, second] = [shared(dataDir, id), own(dataDir, id)];
+  try {
+    await link(temporary, first);
+    // One of an earlier ADD would be found before this one.
+    await rm(second, { force: true });
+    return first;
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code !== 'EEXIST') throw e;
+  }
+  const there = await readScratch(first);
+  const free = there === undefined || there === 'broken' || sameId(there.id, id);
+  const path = free ? first : second;
+  await rename(temporary, path);
+  return path;
+}
+
+/** The file's content; undefined when there is no such file, 'broken' when it makes no sense. Throws LodenError. */
+async function readScratch(path: string): Promise<Scratch | 'broken' | undefined> {
+  const text = await readSmall(path);
+  if (text === undefined) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return 'broken';
+  }
+  if (!isObject(value)) return 'broken';
+  const { [MARK]: mark, ...config } = value;
+  const { type, name } = config;
+  if (typeof type !== 'string' || !isPluginName(type) || typeof name !== 'string') return 'broken';
+  const id =
+    isObject(mark) && typeof mark['containerID'] === 'string' && typeof mark['ifname'] === 'string'
+      ? { containerId: mark['containerID'], ifname: mark['ifname'] }
+      : undefined;
+  return { path, config: { ...config, type, name }, ...(id ? { id } : {}) };
+}
+
+/**
+ * What was kept of this attachment, by us or by flannel's plugin; undefined when nothing was, or nothing that can be read:
+ * a DEL must not fail for that again and again. flannel's file tells nothing of the interface: it counts when it is of
+ * the same network. Throws CniError (code 105).
+ */
 export async function loadScratch(
-  _dataDir: string,
-  _id: AttachmentId,
-  _network: string,
+  dataDir: string,
+  id: AttachmentId,
+  network: string,
 ): Promise<Scratch | undefined> {
-  throw new Error('not yet');
+  const belongs = (s: Scratch) => (s.id ? sameId(s.id, id) : s.config.name === network);
+  try {
+    for (const path of [own(dataDir, id), shared(dataDir, id)]) {
+      const scratch = await readScratch(path);
+      if (scratch !== undefined && scratch !== 'broken' && belongs(scratch)) return scratch;
+    }
+    return undefined;
+  } catch (cause) {
+    throw failed("cannot read the delegate's configuration", cause);
+  }
 }
 
 /** Forget it: the delegate's DEL has succeeded. Throws CniError (code 105). */
-export async function removeScratch(_scratch: Scratch): Promise<void> {
-  throw new Error('not yet');
+export async function removeScratch(scratch: Scratch): Promise<void> {
+  try {
+    await rm(scratch.path, { force: true });
+  } catch (cause) {
+    throw failed(`cannot remove ${scratch.path}`, cause);
+  }
 }
 
-/** Everything of this network that we have kept in `dataDir`; what cannot be read is passed over. */
-export async function listScratch(_dataDir: string, _network: string): Promise<Scratch[]> {
-  throw new Error('not yet');
+/** Everything of this network that we have kept in `dataDir`; what cannot be read, and what flannel keeps, is passed over. */
+export async function listScratch(dataDir: string, network: string): Promise<Scratch[]> {
+  const names = await readdir(dataDir).catch(() => []);
+  const out: Scratch[] = [];
+  for (const name of names) {
+    if (name.startsWith('.')) continue;
+    const scratch = await readScratch(join(dataDir, name)).catch(() => undefined);
+    if (scratch !== undefined && scratch !== 'broken' && scratch.id && scratch.config.name === network)
+      out.push(scratch);
+  }
+  return out;
 }
