@@ -20,6 +20,13 @@ async function main(): Promise<number> {
           return leases(options, listOnce, print);
         },
         cleanup: async (options) => (await import('./cli/cleanup.ts')).cleanup(options, print),
+        cniInstall: async (options) => (await import('./cli/cni/install.ts')).cniInstall(options, print),
+        cniUninstall: async (options) =>
+          (await import('./cli/cni/uninstall.ts')).cniUninstall(options, print),
+        dockerOpts: async (options) =>
+          (await import('./cli/dockerOpts.ts')).dockerOpts(options, process.env, (text) => {
+            process.stderr.write(`loden: ${text}\n`);
+          }),
       },
       print,
     );

@@ -1,7 +1,11 @@
 import yargs, { type Argv } from 'yargs';
 import {
   type CleanupOptions,
+  type CniInstallOptions,
+  type CniUninstallOptions,
   cleanupOptions,
+  cniInstallOptions,
+  cniUninstallOptions,
   type LeasesOptions,
   leasesOptions,
 } from '../config/commands.ts';
@@ -18,12 +22,16 @@ import type { Env, Flags } from '../config/sources.ts';
 import { EXIT, VERSION } from '../contract.ts';
 import { UsageError } from '../errors.ts';
 import { normaliseArgs } from './args.ts';
+import { DOCKER_OPTS_USAGE, type DockerOptsOptions, dockerOptsOptions } from './dockerOptsOptions.ts';
 
 /** What the commands do. */
 export interface Handlers {
   run(options: RunOptions): Promise<void>;
   leases(options: LeasesOptions): Promise<void>;
   cleanup(options: CleanupOptions): Promise<void>;
+  cniInstall(options: CniInstallOptions): Promise<void>;
+  cniUninstall(options: CniUninstallOptions): Promise<void>;
+  dockerOpts(options: DockerOptsOptions): Promise<void>;
 }
 
 /** What a command line asks for. */
@@ -31,6 +39,9 @@ export type Invocation =
   | { readonly command: 'run'; readonly options: RunOptions }
   | { readonly command: 'leases'; readonly options: LeasesOptions }
   | { readonly command: 'cleanup'; readonly options: CleanupOptions }
+  | { readonly command: 'cni install'; readonly options: CniInstallOptions }
+  | { readonly command: 'cni uninstall'; readonly options: CniUninstallOptions }
+  | { readonly command: 'docker-opts'; readonly options: DockerOptsOptions }
   /** `--help`, `--version`, `version`: text for standard output. */
   | { readonly command: 'print'; readonly text: string };
 
@@ -67,6 +78,9 @@ function declare(parser: Argv, command: Command, showHidden: boolean): Argv {
   }
   return parser;
 }
+
+/** Known to the parser only to be listed; it has one of its own. */
+const DOCKER_OPTS = 'docker-opts';
 
 function parser(showHidden: boolean, chosen: (command: Command | 'version') => void): Argv {
   return yargs()
@@ -106,6 +120,23 @@ function parser(showHidden: boolean, chosen: (command: Command | 'version') => v
       (y) => declare(y, 'cleanup', showHidden).epilogue(EPILOGUE),
       () => chosen('cleanup'),
     )
+    .command('cni', 'The CNI plugin, by which pods get addresses.', (y) =>
+      y
+        .command(
+          'install',
+          'Put the plugin and a network configuration where runtimes look for them.',
+          (z) => declare(z, 'cni install', showHidden).epilogue(EPILOGUE),
+          () => chosen('cni install'),
+        )
+        .command(
+          'uninstall',
+          'Take away again what install has put there, and nothing else.',
+          (z) => declare(z, 'cni uninstall', showHidden).epilogue(EPILOGUE),
+          () => chosen('cni uninstall'),
+        )
+        .demandCommand(1, 'install or uninstall is missing'),
+    )
+    .command(DOCKER_OPTS, "Write Docker's options for this node's subnet: flannel's mk-docker-opts.sh.")
     .command(
       'version',
       'Show the version.',
@@ -127,6 +158,11 @@ function flagsOf(parsed: Readonly<Record<string, unknown>>): Flags {
 
 /** Understand a command line; throws UsageError (exit 64) or ConfigError (exit 78, all problems at once). */
 export function parseCommandLine(argv: readonly string[], env: Env): Invocation {
+  // Its options are those of a shell script, by single letters.
+  if (argv[0] === DOCKER_OPTS) {
+    const options = dockerOptsOptions(argv.slice(1));
+    return options ? { command: DOCKER_OPTS, options } : { command: 'print', text: DOCKER_OPTS_USAGE };
+  }
   let command: Command | 'version' | undefined;
   let output = '';
   const args = normaliseArgs(argv);
@@ -150,6 +186,10 @@ export function parseCommandLine(argv: readonly string[], env: Env): Invocation 
       return { command, options: leasesOptions(flags, env) };
     case 'cleanup':
       return { command, options: cleanupOptions(flags, env) };
+    case 'cni install':
+      return { command, options: cniInstallOptions(flags, env) };
+    case 'cni uninstall':
+      return { command, options: cniUninstallOptions(flags, env) };
     case 'version':
       return { command: 'print', text: VERSION };
     default:
@@ -172,6 +212,12 @@ export async function program(
       return handlers.leases(invocation.options);
     case 'cleanup':
       return handlers.cleanup(invocation.options);
+    case 'cni install':
+      return handlers.cniInstall(invocation.options);
+    case 'cni uninstall':
+      return handlers.cniUninstall(invocation.options);
+    case 'docker-opts':
+      return handlers.dockerOpts(invocation.options);
     case 'print':
       return print(`${invocation.text}\n`);
   }

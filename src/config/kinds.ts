@@ -53,6 +53,14 @@ export const path: Kind<string> = {
   parse: (s) => (s === '' || /\p{Cc}/u.test(s) || Buffer.byteLength(s) > 4095 ? undefined : s),
 };
 
+/** As the CNI specification has them, and short enough for the directory host-local makes of it. */
+export const networkName: Kind<string> = {
+  placeholder: 'NAME',
+  expected:
+    'a name of at most 255 letters, digits, dots, dashes and underscores, beginning with a letter or digit',
+  parse: (s) => (/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/.test(s) ? s : undefined),
+};
+
 export const address = (family?: Family): Kind<Addr> => ({
   placeholder: family === 4 ? 'IPv4' : family === 6 ? 'IPv6' : 'IP',
   expected: family === undefined ? 'an IP address' : `an IPv${family} address`,

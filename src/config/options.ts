@@ -8,6 +8,7 @@ import {
   integer,
   type Kind,
   keyPrefix,
+  networkName,
   path,
   regex,
   seconds,
@@ -20,13 +21,14 @@ import {
  */
 
 /** The commands that take options. */
-export type Command = 'run' | 'leases' | 'cleanup';
+export type Command = 'run' | 'leases' | 'cleanup' | 'cni install' | 'cni uninstall';
 
 export const GROUPS = [
   'etcd',
   'Uplink',
   'Network',
   'Files',
+  'CNI',
   'Health and logs',
   'Output',
   'Kubernetes',
@@ -88,7 +90,8 @@ const several = <T>(group: Group, kind: Kind<T>, help: string) =>
   ({ ...make(group, kind, undefined, help, {}), many: true, optional: true }) as const;
 
 const WITH_ETCD: Extra = { commands: ['run', 'leases'] };
-const EVERYWHERE: Extra = { commands: ['run', 'leases', 'cleanup'] };
+const RUN_DIR: Extra = { commands: ['run', 'leases', 'cleanup', 'cni install'] };
+const CNI_BOTH: Extra = { commands: ['cni install', 'cni uninstall'] };
 const KUBERNETES: Extra = { ignored: 'it only has a meaning with --kube-subnet-mgr' };
 const KLOG: Extra = { ignored: 'Loden logs to standard error only; see --log-level and --log-format' };
 
@@ -163,15 +166,28 @@ export const OPTIONS = {
     DEFAULTS.subnetFile,
     'Where subnet, MTU and masquerading are written for others.',
   ),
-  'run-dir': one('Files', path, DEFAULTS.runDir, "Directory of the daemon's socket.", EVERYWHERE),
+  'run-dir': one('Files', path, DEFAULTS.runDir, "Directory of the daemon's socket.", RUN_DIR),
   'state-dir': one('Files', path, DEFAULTS.stateDir, 'Directory of what must outlive a reboot.', {
-    commands: ['run', 'cleanup'],
+    commands: ['run', 'cleanup', 'cni install'],
   }),
   takeover: one(
     'Files',
     boolean,
     'false',
     'Take the place of the daemon that runs with this --run-dir, if there is one, and lose no packet.',
+  ),
+
+  'bin-dir': one('CNI', path, '/opt/cni/bin', 'Where runtimes look for plugins.', CNI_BOTH),
+  'conf-dir': one('CNI', path, '/etc/cni/net.d', 'Where runtimes look for network configurations.', CNI_BOTH),
+  'network-name': one('CNI', networkName, 'pods', "The network's name in the configuration.", {
+    commands: ['cni install'],
+  }),
+  force: one(
+    'CNI',
+    boolean,
+    'false',
+    'Replace files that are not ours, or were changed; with uninstall: remove the configuration even if it was changed.',
+    CNI_BOTH,
   ),
 
   'healthz-ip': one('Health and logs', address(), '0.0.0.0', 'Address for /healthz and /readyz.'),
@@ -194,7 +210,9 @@ export const OPTIONS = {
   ),
   v: one('Health and logs', integer(0, 100), '0', "flanneld's log level: 2 and up is debug, 5 and up trace."),
 
-  json: one('Output', boolean, 'false', 'Print JSON.', { commands: ['leases', 'cleanup'] }),
+  json: one('Output', boolean, 'false', 'Print JSON.', {
+    commands: ['leases', 'cleanup', 'cni install', 'cni uninstall'],
+  }),
   source: one(
     'Output',
     choice('auto', 'daemon', 'etcd'),

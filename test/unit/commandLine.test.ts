@@ -111,6 +111,48 @@ describe('the command line', () => {
     });
   });
 
+  test('of the CNI plugin', () => {
+    const argv = ['cni', 'install', '--run-dir', 'r', '-network-name=n', '--conf-dir=/c', '-force'];
+    expect(parseCommandLine(argv, { FLANNELD_BIN_DIR: '/b' })).toEqual({
+      command: 'cni install',
+      options: {
+        binDir: '/b',
+        confDir: '/c',
+        runDir: `${process.cwd()}/r`,
+        stateDir: '/var/lib/loden',
+        networkName: 'n',
+        force: true,
+        json: false,
+      },
+    });
+    expect(parseCommandLine(['cni', 'uninstall', '--json'], {})).toEqual({
+      command: 'cni uninstall',
+      options: { binDir: '/opt/cni/bin', confDir: '/etc/cni/net.d', force: false, json: true },
+    });
+  });
+
+  test.each([
+    ['', { individual: true, combined: true, ipMasq: true }],
+    ['-i', { individual: true, combined: false }],
+    ['-c', { individual: false, combined: true }],
+    ['-ci', { individual: true, combined: true }],
+    ['-m', { individual: true, combined: true, ipMasq: false }],
+    ['-imk KEY', { individual: true, combined: false, ipMasq: false, key: 'KEY' }],
+    ['-kKEY -f/a -d /b', { key: 'KEY', from: '/a', to: '/b' }],
+    ['-k A -k B -f -i', { key: 'B', from: '-i', individual: true, combined: true }],
+    ['-c --', { from: '/run/flannel/subnet.env', to: '/run/docker_opts.env', key: 'DOCKER_OPTS' }],
+  ])('docker-opts %s', (args, options) => {
+    const argv = ['docker-opts', ...args.split(' ').filter(Boolean)];
+    expect(parseCommandLine(argv, {})).toMatchObject({ command: 'docker-opts', options });
+  });
+
+  test.each([['-h'], ['--help'], ['-ih']])('docker-opts %s tells what there is', (arg) => {
+    expect(parseCommandLine(['docker-opts', arg], {})).toHaveProperty(
+      'text',
+      expect.stringMatching(/-f .*-d .*-i .*-c .*-k .*-m /s),
+    );
+  });
+
   test.each([
     [[], /a command is missing/],
     [['frobnicate'], /frobnicate/],
@@ -128,6 +170,17 @@ describe('the command line', () => {
     [['run', '--__proto__=1'], /proto/],
     [['run', '--constructor=1'], /constructor/],
     [['run', '--iface.x=1'], /iface\.x/],
+    [['cni'], /install or uninstall is missing/],
+    [['cni', 'frobnicate'], /frobnicate/],
+    [['cni', 'uninstall', '--network-name=x'], /network-name/],
+    [['cni', 'install', '--etcd-prefix=/x'], /etcd-prefix/],
+    [['docker-opts', 'now'], /now/],
+    [['docker-opts', '-x'], /-x/],
+    [['docker-opts', '-if'], /-f takes an argument/],
+    [['docker-opts', '-k', 'a b'], /name of a variable/],
+    [['docker-opts', '-k', ''], /name of a variable/],
+    [['docker-opts', '-f', ''], /path/],
+    [['docker-opts', '--json'], /--json/],
   ])('%j is wrong usage', (argv, reason) => expect(usageError(argv).message).toMatch(reason));
 
   test('does not say a password that went astray', () => {
@@ -152,14 +205,14 @@ describe('the command line', () => {
   );
 
   test('--help names all that a command takes', () => {
-    for (const command of ['run', 'leases', 'cleanup'] as const) {
-      const hint = parseCommandLine([command, '--help', '--show-hidden'], {});
+    for (const command of ['run', 'leases', 'cleanup', 'cni install', 'cni uninstall'] as const) {
+      const hint = parseCommandLine([...command.split(' '), '--help', '--show-hidden'], {});
       for (const name of optionsOf(command))
         expect(hint).toHaveProperty('text', expect.stringContaining(`-${name} `));
     }
     expect(parseCommandLine(['-help'], {})).toHaveProperty(
       'text',
-      expect.stringMatching(/run.*leases.*cleanup.*version/s),
+      expect.stringMatching(/run.*leases.*cleanup.*cni.*docker-opts.*version/s),
     );
   });
 
@@ -168,6 +221,9 @@ describe('the command line', () => {
       'run',
       'leases',
       'cleanup',
+      'cni',
+      'install',
+      'docker-opts',
       'list',
       '-iface',
       '--ip-masq',
@@ -198,6 +254,9 @@ describe('the program', () => {
     cleanup: async () => {
       throw new InvariantError('x');
     },
+    cniInstall: async (o) => void calls.push(`install ${o.binDir}`),
+    cniUninstall: async (o) => void calls.push(`uninstall ${o.confDir}`),
+    dockerOpts: async (o) => void calls.push(`docker-opts ${o.to}`),
   };
   const run = (...argv: string[]) => program(argv, {}, handlers, (text) => void calls.push(text));
 
@@ -205,7 +264,11 @@ describe('the program', () => {
     await run('run', '--run-dir=/r');
     await run('leases', '--source=etcd');
     await run('version');
-    expect(calls).toEqual(['run /r', 'leases etcd', `${VERSION}\n`]);
+    expect(calls.splice(0)).toEqual(['run /r', 'leases etcd', `${VERSION}\n`]);
+    await run('cni', 'install', '--bin-dir=/b');
+    await run('cni', 'uninstall', '--conf-dir=/c');
+    await run('docker-opts', '-d', '/o');
+    expect(calls).toEqual(['install /b', 'uninstall /c', 'docker-opts /o']);
     await expect(run('cleanup')).rejects.toThrow(InvariantError);
   });
 

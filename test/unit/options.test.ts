@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { cleanupOptions, leasesOptions } from '../../src/config/commands.ts';
+import {
+  cleanupOptions,
+  cniInstallOptions,
+  cniUninstallOptions,
+  leasesOptions,
+} from '../../src/config/commands.ts';
 import { optionsPage } from '../../src/config/document.ts';
 import { parseDuration } from '../../src/config/kinds.ts';
 import {
@@ -340,6 +345,13 @@ describe('other commands', () => {
       problems({ source: 'heaven', 'etcd-endpoints': 'x' }, {}, leasesOptions).map((p) => p.path),
     ).toEqual(['--etcd-endpoints', '--source']);
     expect(problems({ json: '2' }, {}, cleanupOptions).map((p) => p.path)).toEqual(['--json']);
+    const wrong = { 'network-name': '../x', 'bin-dir': '', 'run-dir': `/${'x'.repeat(100)}` };
+    expect(problems(wrong, {}, cniInstallOptions).map((p) => p.path)).toEqual([
+      '--bin-dir',
+      '--network-name',
+      '--run-dir',
+    ]);
+    expect(problems({ force: 'x' }, {}, cniUninstallOptions).map((p) => p.path)).toEqual(['--force']);
   });
 });
 
