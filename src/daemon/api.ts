@@ -1,17 +1,22 @@
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
-import type { Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import net from 'node:net';
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { EXIT, HEALTH } from '../contract.ts';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { CNI, EXIT, HEALTH } from '../contract.ts';
 import { LodenError } from '../errors.ts';
 import { http } from '../http.ts';
+import { answerPlugin, type PluginHandler } from './pluginApi.ts';
 
 /** A resource of the control API, computed on demand: a value, or the pieces of a long JSON text. */
 export type Resource = () => { readonly value: unknown } | { readonly pieces: Iterable<string> };
 
 /** Milliseconds of computing pieces before others get a turn. */
 const SLICE = 4;
+/** Connections at once. A plugin's is refused only where there are more pods to come than any node has. */
+const [MOST_LOCAL, MOST_REMOTE] = [1024, 64];
+/** Milliseconds that calls of the plugin have at the end. */
+const GRACE = 5_000;
 /** Characters gathered before they are written. */
 const BATCH = 16_384;
 
@@ -19,6 +24,8 @@ export interface ApiParts {
   readonly ready: () => boolean;
   /** Path to resource, e.g. `/v1/status`. */
   readonly resources: ReadonlyMap<string, Resource>;
+  /** Answers the CNI plugin. */
+  readonly plugin?: PluginHandler;
 }
 
 const TEXT = 'text/plain; charset=utf-8';
@@ -84,11 +91,19 @@ async function write(res: ServerResponse, a: Answer, withBody: boolean): Promise
   res.end(batch);
 }
 
-/** A server with small limits: nothing it serves needs a body, and whoever is slow is cut off. */
-function serve(respond: (method: string, url: string) => Answer): Server {
+/** A server with small limits: whoever is slow is cut off, and only the plugin's resource takes a body. */
+function serve(
+  respond: (method: string, url: string) => Answer,
+  most: number,
+  plugin?: (req: IncomingMessage, res: ServerResponse) => Promise<void>,
+): Server {
   const server = http.createServer(
     { maxHeaderSize: 8 << 10, requestTimeout: 10_000, headersTimeout: 10_000, keepAliveTimeout: 2_000 },
     (req, res) => {
+      if (plugin && req.method === 'POST' && req.url === CNI.resource) {
+        plugin(req, res).catch(() => res.destroy());
+        return;
+      }
       let a: Answer;
       try {
         a = respond(req.method ?? '', req.url ?? '/');
@@ -99,16 +114,18 @@ function serve(respond: (method: string, url: string) => Answer): Server {
       write(res, a, req.method !== 'HEAD').catch(() => res.destroy());
     },
   );
-  server.maxConnections = 64;
+  server.maxConnections = most;
   server.timeout = 10_000;
   return server;
 }
 
-const closer = (server: Server, also?: () => Promise<void>): AsyncDisposable => ({
+/** No new connections; `underway` may end, for a while; then all are closed. */
+const closer = (server: Server, underway?: ReadonlySet<Promise<void>>): AsyncDisposable => ({
   [Symbol.asyncDispose]: async () => {
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    await Promise.race([Promise.all(underway ?? []), sleep(GRACE, undefined, { ref: false })]);
     server.closeAllConnections();
-    await new Promise<void>((resolve) => server.close(() => resolve()));
-    await also?.();
+    await closed;
   },
 });
 
@@ -140,13 +157,23 @@ export async function serveControl(path: string, parts: ApiParts): Promise<Async
     });
   }
   await rm(path, { force: true });
-  const server = serve((method, url) => answer(method, url, parts));
+  const underway = new Set<Promise<void>>();
+  const { plugin } = parts;
+  const answerCall =
+    plugin &&
+    ((req: IncomingMessage, res: ServerResponse): Promise<void> => {
+      const work = answerPlugin(req, res, plugin).finally(() => underway.delete(work));
+      underway.add(work);
+      return work;
+    });
+  const server = serve((method, url) => answer(method, url, parts), MOST_LOCAL, answerCall);
   // The socket file is made inside listen(), before it returns: nothing else runs under this umask.
   const umask = process.umask(0o117);
-  const listening = listen(server, { path }, path);
+  const listening = listen(server, { path, backlog: MOST_LOCAL }, path);
   process.umask(umask);
   await listening;
-  return closer(server, () => rm(path, { force: true }));
+  // The file goes with the server.
+  return closer(server, underway);
 }
 
 /** /healthz and /readyz over TCP (`--healthz-ip`, `--healthz-port`). */
@@ -158,6 +185,7 @@ export async function serveHealth(
   const server = serve(
     (_, url) =>
       health(url.split('?', 1)[0]!, ready()) ?? refusal(404, 'not-found', 'only /healthz and /readyz'),
+    MOST_REMOTE,
   );
   await listen(server, { host, port }, `${host}:${port}`);
   return closer(server);

@@ -1,4 +1,5 @@
 import type { HostFacts } from '../backends/backend.ts';
+import type { NodeState } from '../cni/types.ts';
 import { KEYS } from '../contract.ts';
 import { ConfigError } from '../errors.ts';
 import { Latest } from '../latest.ts';
@@ -10,6 +11,7 @@ import { Convergence } from './convergence.ts';
 import { claimNetwork } from './exclusive.ts';
 import type { HostView, HostWatch } from './hostWatch.ts';
 import { type NetworkInForce, NetworkSource } from './networkSource.ts';
+import { nodeState } from './nodeState.ts';
 import type { Notifier } from './notify.ts';
 import { checkHost, leaseRequest, refuseIfHopeless } from './overlay.ts';
 import { Programming, type ProgrammingParts } from './programming.ts';
@@ -56,6 +58,7 @@ export class Daemon {
   #claimed = false;
   #retry: NodeJS.Timeout | undefined;
   #ready = false;
+  #converged: (() => void) | undefined;
 
   constructor(parts: Parts, fatal: (cause: unknown) => void) {
     this.#parts = parts;
@@ -215,6 +218,7 @@ export class Daemon {
         log[this.#ready ? 'warn' : 'info']({ reason }, this.#ready ? 'impaired' : 'not ready');
       else log.info('in order');
     }
+    this.#converged?.();
     notifier.state(this.#ready, reason ?? `${this.#held?.key}, ${this.peers} peers`);
   }
 
@@ -255,6 +259,23 @@ export class Daemon {
 
   get peers(): number {
     return this.#programming.peers;
+  }
+
+  /** Called when everything has been looked at after a change. */
+  onConverged(listener: () => void): void {
+    this.#converged = listener;
+  }
+
+  /** Can pods have addresses? */
+  nodeState(): NodeState {
+    return nodeState({
+      network: this.#network.inForce,
+      host: this.#hostFacts,
+      lease: this.#leaseState,
+      held: this.#held,
+      ipMasq: this.#parts.options.ipMasq,
+      waitingFor: () => waitingFor(this.situation()),
+    });
   }
 
   situation(): Situation {

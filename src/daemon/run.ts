@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Attacher } from '../cni/attach/attacher.ts';
+import { CniService } from '../cni/service.ts';
+import { thisBoot } from '../cni/sweep.ts';
 import type { RunOptions } from '../config/run.ts';
 import { FILES, VERSION } from '../contract.ts';
 import { Forwarder } from '../forwarder/forwarder.ts';
@@ -99,6 +102,7 @@ async function compose(
     ['/v1/status', () => ({ value: statusJson(daemon, context) })],
     ['/v1/leases', () => ({ pieces: daemonLeases(daemon) })],
     ['/v1/forwarder/peers', () => ({ pieces: peersText(forwarder) })],
+    ['/v1/attachments', () => ({ pieces: cni.attachments() })],
   ]);
   const ready = () => daemon.ready;
 
@@ -153,7 +157,21 @@ async function compose(
     stop.abort,
   );
   forwarder.onChange(() => daemon.kick());
+  const attacher = Attacher.open();
+  stack.defer(() => attacher.close());
+  const cni = await CniService.open({
+    stateDir: options.stateDir,
+    subnetFile: options.subnetFile,
+    engine: attacher,
+    node: () => daemon.nodeState(),
+    log,
+    boot: await thisBoot(addon().bootTimeMs()),
+  });
+  stack.defer(() => cni.close());
+  daemon.onConverged(() => cni.nodeChanged());
   const context = {
+    cni: () => cni.json(),
+    problems: () => [...daemon.problems(), ...cni.problems()],
     node: () => identity.node,
     instance: identity.instance,
     startedAt,
@@ -163,7 +181,13 @@ async function compose(
     netlinkMessages: () => kernel.socket.counters.messages,
     clock: () => addon().bootTimeMs(),
   };
-  stack.use(await serveControl(join(options.runDir, FILES.controlSocket), { ready, resources }));
+  stack.use(
+    await serveControl(join(options.runDir, FILES.controlSocket), {
+      ready,
+      resources,
+      plugin: (call) => cni.handle(call),
+    }),
+  );
   if (options.healthz) stack.use(await serveHealth(options.healthz.ip, options.healthz.port, ready));
   try {
     await daemon.run(stop.signal);

@@ -1,3 +1,4 @@
+import type { CniStatus } from '../cni/status.ts';
 import { VERSION } from '../contract.ts';
 import type { ForwarderJson } from '../forwarder/stats.ts';
 import type { ReconcilerStatus } from '../kernel/status.ts';
@@ -14,6 +15,9 @@ export interface StatusContext {
   readonly startedAt: Date;
   readonly subnetFile: string;
   readonly kernel: () => ReconcilerStatus;
+  readonly cni: () => CniStatus;
+  /** Everything an operator should look at. */
+  readonly problems: () => readonly string[];
   /** Null: nothing is forwarded here. */
   readonly forwarder: () => ForwarderJson | null;
   /** Messages sent to rtnetlink to change something, since the start. */
@@ -73,13 +77,14 @@ export function statusJson(daemon: Daemon, context: StatusContext): unknown {
       messages: context.netlinkMessages(),
     },
     forwarder: context.forwarder(),
+    cni: context.cni(),
     store: {
       connected: store?.connected ?? false,
       revision: store?.revision == null ? null : String(store.revision),
       requests: store?.requests ?? 0,
       error: store?.error ?? null,
     },
-    problems: daemon.problems(),
+    problems: context.problems(),
   };
 }
 

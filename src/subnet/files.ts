@@ -5,14 +5,14 @@ import { LodenError } from '../errors.ts';
 /** Bytes of any file we read back: ours are under 2 kB. */
 const MAX_FILE = 64 * 1024;
 
-/** The text of a small file; undefined when there is none. Throws {@link LodenError} when it cannot be read. */
-export async function readSmall(path: string): Promise<string | undefined> {
+/** The text of a file of at most `limit` bytes; undefined when there is none. Throws {@link LodenError} when it cannot be read. */
+export async function readSmall(path: string, limit = MAX_FILE): Promise<string | undefined> {
   let bytes: Buffer;
   try {
     const file = await open(path, 'r');
     try {
       const { size } = await file.stat();
-      if (size > MAX_FILE) throw new Error(`it has ${size} bytes; the limit is ${MAX_FILE}`);
+      if (size > limit) throw new Error(`it has ${size} bytes; the limit is ${limit}`);
       bytes = await readFile(file);
     } finally {
       await file.close();

@@ -22,7 +22,9 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   config: ['net/', 'backends/', 'subnet/types.ts'],
   forwarder: ['net/', 'native/', 'backends/', 'subnet/files.ts'],
   handover: ['native/', 'forwarder/bundle.ts'],
+  cni: ['net/', 'native/', 'netlink/', 'kernel/', 'subnet/files.ts'],
   daemon: [
+    'cni/',
     'net/',
     'native/',
     'netlink/',

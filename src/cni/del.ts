@@ -1,0 +1,40 @@
+import { stat } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hostIfName } from './attach/names.ts';
+import type { Context } from './context.ts';
+import type { LodenConfig } from './protocol/config.ts';
+import { ownNetns } from './protocol/failure.ts';
+import type { DelRequest } from './protocol/request.ts';
+import { keyOf } from './records.ts';
+import { takeBack } from './release.ts';
+
+/**
+ * DEL of type loden. Idempotent: of what is not there nothing is to be removed. `queuedAt` (milliseconds since the epoch): when it was asked
+ * for while no daemon ran; it is not for what was added later. Throws CniError.
+ */
+export function del(ctx: Context, req: DelRequest, config: LodenConfig, queuedAt?: number): Promise<void> {
+  return ctx.mutex.run(keyOf(req), async () => {
+    await refuseOwnNetns(req);
+    const record = ctx.records.get(req);
+    if (record?.attachment.network === req.network) {
+      if (queuedAt === undefined || record.since <= queuedAt) await takeBack(ctx, record.attachment);
+      return;
+    }
+    // Attached by flannel's chain, by a daemon whose state is lost, or not at all.
+    await ctx.engine.remove({ hostIf: hostIfName(req) });
+    await ctx.ipam.release({ dataDir: config.dataDir, network: req.network }, req, false);
+  });
+}
+
+/** Milliseconds to look which namespace a path is; it may be on a file system that does not answer. */
+const PATIENCE = 1_000;
+
+/** As libcni: the namespace of the plugin itself is no container's. Throws CniError 8. */
+async function refuseOwnNetns({ netns, forbiddenNetns }: DelRequest): Promise<void> {
+  if (netns === undefined || forbiddenNetns === undefined) return;
+  const given = await Promise.race([
+    stat(netns, { bigint: true }).catch(() => undefined),
+    sleep(PATIENCE, undefined, { ref: false }),
+  ]);
+  if (given && `${given.dev}:${given.ino}` === forbiddenNetns) throw ownNetns();
+}

@@ -1,0 +1,121 @@
+import {
+  closeSync,
+  constants,
+  existsSync,
+  ftruncateSync,
+  linkSync,
+  openSync,
+  readdirSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { type Addr, formatAddr, parseAddr } from '../../net/addr.ts';
+import { readEntry } from './entry.ts';
+
+/**
+ * Writing a host-local store. Every call is a few microseconds on a local disk and none waits for it to be written: after
+ * a power cut there are no pods whose addresses could be lost.
+ */
+
+const FILE_MODE = 0o644;
+/** Where an owner is written before it gets the address's name; no address, so host-local does not look at it. */
+const TEMPORARY = '.loden';
+/** Networks looked at beside our own. */
+const MOST_NETWORKS = 256;
+
+const codeOf = (cause: unknown): string | undefined => (cause as NodeJS.ErrnoException).code;
+
+/**
+ * Make a file whose content comes with its name, unless there is one: a process killed here leaves no empty reservation.
+ * Only one process may be in here, which the store's lock says.
+ */
+export function createExclusively(dir: string, name: string, text: string): boolean {
+  const temporary = join(dir, TEMPORARY);
+  const fd = openSync(
+    temporary,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
+    FILE_MODE,
+  );
+  try {
+    writeSync(fd, text);
+  } finally {
+    closeSync(fd);
+  }
+  try {
+    linkSync(temporary, join(dir, name));
+    return true;
+  } catch (cause) {
+    if (codeOf(cause) === 'EEXIST') return false;
+    throw cause;
+  } finally {
+    removeFile(dir, TEMPORARY);
+  }
+}
+
+/** Remove a file that may be gone. */
+export function removeFile(dir: string, name: string): void {
+  try {
+    unlinkSync(join(dir, name));
+  } catch (cause) {
+    if (codeOf(cause) !== 'ENOENT') throw cause;
+  }
+}
+
+const lastFile = (set: number): string => `last_reserved_ip.${set}`;
+
+/** The address that was given away last out of a set of ranges, if that can be told. */
+export function readLast(dir: string, set: number): Addr | undefined {
+  return parseAddr(readEntry(join(dir, lastFile(set)))?.text ?? '');
+}
+
+/**
+ * Note the address given away last. Written in place: a file cut to nothing and filled again is written to disk by ext4
+ * when it is closed (auto_da_alloc), which takes longer than the whole rest. A half-written one is only a worse start for the next search.
+ */
+export function writeLast(dir: string, set: number, address: Addr, before: Addr | undefined): void {
+  const text = formatAddr(address);
+  const fd = openSync(
+    join(dir, lastFile(set)),
+    constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW,
+    FILE_MODE,
+  );
+  try {
+    writeSync(fd, text, 0);
+    if (!before || formatAddr(before).length > text.length) ftruncateSync(fd, text.length);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * The other networks that have stores beside this one. Networks of one node share its subnet, and host-local keeps them
+ * apart only within a store.
+ */
+export class Siblings {
+  readonly #dir: string;
+  #mtime: bigint | undefined;
+  #dirs: readonly string[] = [];
+
+  constructor(dir: string) {
+    this.#dir = dir;
+  }
+
+  /** Look which there are. */
+  refresh(): void {
+    const parent = dirname(this.#dir);
+    const mtime = statSync(parent, { bigint: true }).mtimeNs;
+    if (mtime === this.#mtime) return;
+    this.#dirs = readdirSync(parent, { withFileTypes: true })
+      .filter((e) => e.isDirectory() && e.name !== basename(this.#dir))
+      .slice(0, MOST_NETWORKS)
+      .map((e) => join(parent, e.name));
+    this.#mtime = mtime;
+  }
+
+  /** The store that has an address. */
+  holding(name: string): string | undefined {
+    return this.#dirs.find((dir) => existsSync(join(dir, name)));
+  }
+}

@@ -1,0 +1,124 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { dirname, isAbsolute, join, normalize } from 'node:path';
+import { CNI } from '../../contract.ts';
+import { type Addr, formatAddr } from '../../net/addr.ts';
+import { CniError, CODE } from '../errors.ts';
+import type { AttachmentId } from '../types.ts';
+import { addressOf, type StoreEntry } from './entry.ts';
+import { type Reservation, Store } from './store.ts';
+
+/** A host-local store. */
+export interface StoreName {
+  /** An absolute path. */
+  readonly dataDir: string;
+  /** The network's name. */
+  readonly network: string;
+}
+
+/** Stores that are kept open; more networks than this on one node are opened anew each time. */
+const MOST_STORES = 256;
+
+/** The addresses of pods on this node, in host-local's stores. */
+export class Ipam {
+  readonly #stores = new Map<string, Store>();
+  /** Addresses given away here, whatever the store; by text. */
+  readonly #given = new Map<string, string>();
+
+  /**
+   * Take an address of each range for an owner, or none at all. Throws {@link CniError}; see {@link Store.reserve}.
+   */
+  reserve(at: StoreName, what: Reservation): Promise<readonly Addr[]> {
+    const store = this.#store(at);
+    return store.reserve(what, (addresses) => this.adopt(at, what.owner, addresses));
+  }
+
+  /** Addresses that an attachment has. */
+  adopt(at: StoreName, owner: AttachmentId, addresses: readonly Addr[]): void {
+    for (const a of addresses)
+      this.#given.set(formatAddr(a), `container ${owner.containerId} in network ${at.network}`);
+  }
+
+  /**
+   * Give back what an owner has; resolves to what that was. `exact` false: also what an old host-local wrote, which noted only the
+   * container.
+   */
+  async release(at: StoreName, owner: AttachmentId, exact: boolean): Promise<readonly Addr[]> {
+    if (!existsSync(this.#path(at))) return [];
+    return this.#forget(await this.#store(at).release(owner, exact));
+  }
+
+  /** Everything in a store; nothing when there is none. */
+  async list(at: StoreName): Promise<readonly StoreEntry[]> {
+    return existsSync(this.#path(at)) ? await this.#store(at).list() : [];
+  }
+
+  /** Give back entries of {@link list} that are still as they were. */
+  async drop(at: StoreName, entries: readonly StoreEntry[]): Promise<readonly Addr[]> {
+    if (entries.length === 0 || !existsSync(this.#path(at))) return [];
+    return this.#forget(await this.#store(at).drop(entries));
+  }
+
+  /** An attachment is gone, whatever its files say. */
+  disown(addresses: readonly Addr[]): void {
+    this.#forget(addresses);
+  }
+
+  /** The networks that have a store in a directory. */
+  async networks(dataDir: string): Promise<readonly string[]> {
+    const entries = await readdir(dataDir, { withFileTypes: true }).catch(() => []);
+    return entries.filter((e) => e.isDirectory()).map((e) => e.name);
+  }
+
+  /** Is there an address like this in any network's store in these directories, or in the usual one? */
+  holds(dataDirs: Iterable<string>, like: (a: Addr) => boolean): boolean {
+    const list = (dir: string) => {
+      try {
+        return readdirSync(dir);
+      } catch {
+        // Not there, or no directory.
+        return [];
+      }
+    };
+    for (const dataDir of new Set([CNI.dataDir, ...dataDirs])) {
+      for (const name of list(dataDir).slice(0, MOST_STORES)) {
+        for (const file of list(join(dataDir, name))) {
+          const a = addressOf(file);
+          if (a && like(a)) return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  #forget(addresses: readonly Addr[]): readonly Addr[] {
+    for (const a of addresses) this.#given.delete(formatAddr(a));
+    return addresses;
+  }
+
+  #store(at: StoreName): Store {
+    const path = this.#path(at);
+    let store = this.#stores.get(path);
+    if (!store) {
+      store = new Store(path, (a) => this.#given.get(formatAddr(a)));
+      if (this.#stores.size < MOST_STORES) this.#stores.set(path, store);
+    }
+    return store;
+  }
+
+  #path({ dataDir, network }: StoreName): string {
+    const path = join(dataDir, network);
+    if (
+      !isAbsolute(dataDir) ||
+      dataDir.includes('\0') ||
+      !/^[^/\0]+$/.test(network) ||
+      dirname(path) !== normalize(dataDir).replace(/(?<=.)\/+$/, '')
+    )
+      throw new CniError(
+        CODE.invalidConfig,
+        `network ${JSON.stringify(network).slice(0, 100)} cannot have an address store in ${JSON.stringify(dataDir).slice(0, 200)}: ` +
+          'ipam.dataDir must be an absolute path, and the name a plain file name',
+      );
+    return path;
+  }
+}

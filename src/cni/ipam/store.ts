@@ -1,0 +1,211 @@
+import { join } from 'node:path';
+import { type Addr, formatAddr } from '../../net/addr.ts';
+import { containsAddr, formatPrefix } from '../../net/prefix.ts';
+import { CniError, CODE } from '../errors.ts';
+import type { AttachmentId } from '../types.ts';
+import { type AddressRange, capacity, choose, matchRequests } from './choose.ts';
+import { describeOwner, fileOf, ownerText, readEntry, type StoreEntry } from './entry.ts';
+import { createExclusively, readLast, removeFile, Siblings, writeLast } from './files.ts';
+import { StoreIndex } from './index.ts';
+import { StoreLock, storeError } from './lock.ts';
+
+/** Owners named in a message about a full subnet. */
+const NAMED = 8;
+
+/** What is asked of a store. */
+export interface Reservation {
+  readonly owner: AttachmentId;
+  /** One for each family; the place in this list is that of the range set in host-local's `ranges`. */
+  readonly ranges: readonly AddressRange[];
+  /** At most one for each family. */
+  readonly requested: readonly Addr[];
+}
+
+/** Who has an address beside this store's files, in words. */
+export type Elsewhere = (address: Addr) => string | undefined;
+
+/**
+ * One network's addresses, in the files of host-local (containernetworking/plugins, backend/disk): shared with every
+ * host-local process, by its lock.
+ */
+export class Store {
+  readonly dir: string;
+  readonly #lock: StoreLock;
+  readonly #index: StoreIndex;
+  readonly #siblings: Siblings;
+  readonly #elsewhere: Elsewhere;
+
+  constructor(dir: string, elsewhere: Elsewhere) {
+    this.dir = dir;
+    this.#lock = new StoreLock(dir);
+    this.#index = new StoreIndex(dir);
+    this.#siblings = new Siblings(dir);
+    this.#elsewhere = elsewhere;
+  }
+
+  /**
+   * Take an address of each range, or none at all. `onTaken` gets them before anybody else can run. Throws {@link CniError}:
+   * 100 when there is none, 103 when an address cannot be had or the owner has one already, 7 for addresses nobody can have.
+   */
+  reserve(what: Reservation, onTaken: (addresses: readonly Addr[]) => void): Promise<readonly Addr[]> {
+    const wanted = matchRequests(what.ranges, what.requested);
+    if (typeof wanted === 'string') return Promise.reject(new CniError(CODE.invalidConfig, wanted));
+    return this.#locked('write', async () => {
+      await this.#index.refresh();
+      this.#siblings.refresh();
+      this.#refuseDuplicate(what);
+      const done: StoreEntry[] = [];
+      try {
+        for (const [set, range] of what.ranges.entries())
+          done.push(await this.#take(what.owner, set, range, wanted[set]));
+      } catch (error) {
+        for (const entry of done) this.#drop(entry);
+        throw error;
+      } finally {
+        this.#index.changed();
+      }
+      const addresses = done.map((e) => e.address);
+      onTaken(addresses);
+      return addresses;
+    });
+  }
+
+  /**
+   * Give back all that an owner has; resolves to what that was. `exact` false: as host-local does, what was written
+   * without an interface's name too, if there is nothing else.
+   */
+  release(owner: AttachmentId, exact: boolean): Promise<readonly Addr[]> {
+    return this.#locked('write', async () => {
+      const fresh = await this.#index.refresh();
+      const texts = exact ? [ownerText(owner)] : [ownerText(owner), owner.containerId];
+      for (const text of texts) {
+        const freed = this.#releaseAll(text);
+        if (freed.length > 0) return freed;
+      }
+      // A DEL that finds nothing is rare enough to look at each file.
+      if (!fresh) await this.#index.read();
+      for (const text of texts) {
+        const freed = this.#releaseAll(text);
+        if (freed.length > 0) return freed;
+      }
+      return [];
+    });
+  }
+
+  /** All reservations, as the files say. */
+  list(): Promise<readonly StoreEntry[]> {
+    return this.#locked('read', async () => {
+      await this.#index.read();
+      return [...this.#index.all()];
+    });
+  }
+
+  /** Give back those entries that are still as they were listed; resolves to their addresses. */
+  drop(entries: readonly StoreEntry[]): Promise<readonly Addr[]> {
+    return this.#locked('write', async () => {
+      await this.#index.refresh();
+      const freed = entries.filter((e) => readEntry(join(this.dir, e.name))?.text === e.owner);
+      for (const entry of freed) this.#drop(entry);
+      this.#index.changed();
+      return freed.map((e) => e.address);
+    });
+  }
+
+  async #take(
+    owner: AttachmentId,
+    set: number,
+    range: AddressRange,
+    wanted: Addr | undefined,
+  ): Promise<StoreEntry> {
+    const { family } = range.subnet.addr;
+    const last = readLast(this.dir, set);
+    const text = ownerText(owner);
+    for (;;) {
+      const taken = this.#index.of(family);
+      const address =
+        wanted ??
+        choose(range, last, (v) => taken.has(v) || this.#holder({ family, value: v }) !== undefined);
+      if (!address) throw this.#usedUp(range);
+      const holder = taken.has(address.value)
+        ? describeOwner(taken.get(address.value)!.owner)
+        : this.#holder(address);
+      const name = fileOf(address);
+      if (holder === undefined && createExclusively(this.dir, name, text)) {
+        const entry = { address, owner: text, name, mtimeMs: Date.now() };
+        this.#index.add(entry);
+        writeLast(this.dir, set, address, last);
+        return entry;
+      }
+      if (wanted) {
+        const by = holder ?? describeOwner(readEntry(join(this.dir, name))?.text ?? '');
+        throw new CniError(CODE.addressTaken, `address ${formatAddr(wanted)} is asked for, but ${by} has it`);
+      }
+      // Somebody who does not know of the lock, or was quicker than the directory's clock.
+      await this.#index.read();
+      this.#index.add({ address, owner: readEntry(join(this.dir, name))?.text ?? '', name, mtimeMs: 0 });
+    }
+  }
+
+  /** Who has an address that is free in this store. */
+  #holder(address: Addr): string | undefined {
+    const dir = this.#siblings.holding(fileOf(address));
+    return dir === undefined ? this.#elsewhere(address) : `another network (${join(dir, fileOf(address))})`;
+  }
+
+  /** An interface is added once (host-local says so too). */
+  #refuseDuplicate({ owner, ranges }: Reservation): void {
+    const text = ownerText(owner);
+    for (const entry of this.#index.all()) {
+      if (entry.owner !== text || !ranges.some((r) => containsAddr(r.subnet, entry.address))) continue;
+      throw new CniError(
+        CODE.addressTaken,
+        `${formatAddr(entry.address)} has been allocated to ${owner.containerId}, duplicate allocation is not allowed: ` +
+          `interface ${owner.ifname} was added before; delete it first`,
+      );
+    }
+  }
+
+  #usedUp(range: AddressRange): CniError {
+    const inside = [...this.#index.of(range.subnet.addr.family).values()].filter((e) =>
+      containsAddr(range.subnet, e.address),
+    );
+    const all = capacity(range);
+    const more = inside.length > NAMED ? `, and ${inside.length - NAMED} more` : '';
+    const owners = inside.slice(0, NAMED).map((e) => `${formatAddr(e.address)}: ${describeOwner(e.owner)}`);
+    return new CniError(
+      CODE.usedUp,
+      `no free address in this node's subnet ${formatPrefix(range.subnet)}: all ${all} are taken, ${inside.length} of them in ${this.dir}; ` +
+        'remove pods, or give nodes larger subnets (SubnetLen in the network config)',
+      `${owners.join('; ')}${more}`,
+    );
+  }
+
+  #releaseAll(text: string): readonly Addr[] {
+    const freed: Addr[] = [];
+    for (const entry of [...this.#index.all()]) {
+      // Read again: it may be another's by now.
+      if (entry.owner !== text || readEntry(join(this.dir, entry.name))?.text !== text) continue;
+      this.#drop(entry);
+      freed.push(entry.address);
+    }
+    this.#index.changed();
+    return freed;
+  }
+
+  #drop(entry: StoreEntry): void {
+    removeFile(this.dir, entry.name);
+    this.#index.remove(entry);
+  }
+
+  async #locked<T>(what: 'read' | 'write', job: () => Promise<T>): Promise<T> {
+    return await this.#lock.run(async () => {
+      try {
+        return await job();
+      } catch (cause) {
+        // What was half done is looked at anew.
+        this.#index.forget();
+        throw cause instanceof CniError ? cause : storeError(this.dir, what, cause);
+      }
+    });
+  }
+}

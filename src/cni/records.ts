@@ -1,0 +1,168 @@
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { readSmall } from '../subnet/files.ts';
+import { CniError, CODE } from './errors.ts';
+import { formatRecord, parseRecord } from './recordText.ts';
+import type { Attachment, AttachmentId } from './types.ts';
+
+const [FILE_MODE, DIR_MODE] = [0o600, 0o700];
+const ADDING = '.adding';
+const ATTACHED = '.json';
+/** What could not be read is kept under this ending. */
+const ASIDE = '.bad';
+
+/** An attachment on disk. */
+export interface AttachmentRecord {
+  /** `adding`: the runtime has not been told of it, and its addresses are not known. */
+  readonly state: 'adding' | 'attached';
+  readonly attachment: Attachment;
+  /** Milliseconds since the epoch. */
+  readonly since: number;
+}
+
+/** Names an attachment in a map. */
+export const keyOf = ({ containerId, ifname }: AttachmentId): string => `${containerId}\n${ifname}`;
+
+/** A container's id may be longer than a file name. */
+const fileOf = (id: AttachmentId): string =>
+  createHash('sha256').update(keyOf(id)).digest('hex').slice(0, 40);
+
+/**
+ * The attachments of this node, in memory and in one file each. A file is written when an ADD begins, gets a second line
+ * with the whole attachment when all is done, and then its final name: at any moment it tells what may have to be taken back.
+ * Nothing is synced: a power cut ends the pods too.
+ */
+export class Records {
+  readonly #dir: string;
+  readonly #all = new Map<string, AttachmentRecord>();
+  /** Open files of ADDs under way. */
+  readonly #open = new Map<string, number>();
+
+  private constructor(dir: string) {
+    this.#dir = dir;
+  }
+
+  /** Read what an earlier daemon left. `aside` gets the files that are none, and why; they are renamed. Throws {@link CniError}. */
+  static async open(dir: string, aside: (file: string, reason: string) => void): Promise<Records> {
+    const records = new Records(dir);
+    try {
+      mkdirSync(dir, { recursive: true, mode: DIR_MODE });
+      for (const name of readdirSync(dir)) {
+        const state = name.endsWith(ADDING) ? 'adding' : name.endsWith(ATTACHED) ? 'attached' : undefined;
+        if (!state) continue;
+        const path = join(dir, name);
+        const read = await readSmall(path)
+          .then((text) => parseRecord(text ?? '', state))
+          .catch((e: Error) => e.message);
+        const wrong =
+          typeof read === 'string'
+            ? read
+            : fileOf(read.attachment) === name.slice(0, name.lastIndexOf('.'))
+              ? undefined
+              : 'it has the name of another attachment';
+        if (wrong !== undefined || typeof read === 'string') {
+          renameSync(path, `${path}${ASIDE}`);
+          aside(path, wrong ?? '');
+        } else {
+          records.#all.set(keyOf(read.attachment), read);
+        }
+      }
+    } catch (cause) {
+      throw records.#error('read', cause);
+    }
+    return records;
+  }
+
+  get(id: AttachmentId): AttachmentRecord | undefined {
+    return this.#all.get(keyOf(id));
+  }
+
+  all(): IterableIterator<AttachmentRecord> {
+    return this.#all.values();
+  }
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** An ADD begins. Throws {@link CniError}. */
+  begin(attachment: Attachment): void {
+    const record: AttachmentRecord = { state: 'adding', attachment, since: Date.now() };
+    const path = join(this.#dir, `${fileOf(attachment)}${ADDING}`);
+    try {
+      const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, FILE_MODE);
+      this.#open.set(keyOf(attachment), fd);
+      this.#all.set(keyOf(attachment), record);
+      writeSync(fd, formatRecord(record));
+    } catch (cause) {
+      throw this.#error('write', cause);
+    }
+  }
+
+  /** Its ADD is done: from now on it stays. Throws {@link CniError}. */
+  attached(attachment: Attachment): void {
+    const key = keyOf(attachment);
+    const fd = this.#open.get(key);
+    const record: AttachmentRecord = { state: 'attached', attachment, since: Date.now() };
+    const path = join(this.#dir, fileOf(attachment));
+    try {
+      if (fd === undefined) throw new Error('it was not begun');
+      writeSync(fd, formatRecord(record));
+      this.#close(key);
+      renameSync(`${path}${ADDING}`, `${path}${ATTACHED}`);
+      this.#all.set(key, record);
+    } catch (cause) {
+      throw this.#error('write', cause);
+    }
+  }
+
+  /** It is gone, or was never made. Idempotent; throws {@link CniError}. */
+  remove(id: AttachmentId): void {
+    const key = keyOf(id);
+    const path = join(this.#dir, fileOf(id));
+    const state = this.#all.get(key)?.state;
+    this.#close(key);
+    try {
+      if (state !== 'adding') unlink(`${path}${ATTACHED}`);
+      if (state !== 'attached') unlink(`${path}${ADDING}`);
+      this.#all.delete(key);
+    } catch (cause) {
+      throw this.#error('remove', cause);
+    }
+  }
+
+  #close(key: string): void {
+    const fd = this.#open.get(key);
+    if (fd === undefined) return;
+    this.#open.delete(key);
+    closeSync(fd);
+  }
+
+  #error(what: string, cause: unknown): CniError {
+    return new CniError(
+      CODE.files,
+      `cannot ${what} the attachments kept in ${this.#dir}: ${(cause as Error).message}; ` +
+        'see that the daemon may write there and that the disk is not full',
+      undefined,
+      cause,
+    );
+  }
+}
+
+function unlink(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
+  }
+}

@@ -1,0 +1,275 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CNI } from '../contract.ts';
+import { formatPrefix, type Prefix, samePrefix } from '../net/prefix.ts';
+import { add } from './add.ts';
+import { check } from './check.ts';
+import type { CniLog, Context } from './context.ts';
+import { Counters } from './counters.ts';
+import { del } from './del.ts';
+import { type DelegateRunner, runDelegate } from './delegates.ts';
+import { DelQueue } from './drain.ts';
+import type { Engine } from './engine.ts';
+import { CniError, CODE } from './errors.ts';
+import { FlannelGc, flannelAdd, flannelCheck, flannelDel } from './flannelCalls.ts';
+import { gc } from './gc.ts';
+import { Ipam } from './ipam/ipam.ts';
+import { KeyedMutex } from './mutex.ts';
+import { failure } from './protocol/failure.ts';
+import { type Request, readRequest } from './protocol/request.ts';
+import { versionAnswer } from './protocol/version.ts';
+import { Records } from './records.ts';
+import { staleAttachments, staleName, staleWarning } from './stale.ts';
+import { attachmentJson, type CniStatus } from './status.ts';
+import { type Boot, rebooted, rememberBoot, sweepRecords, sweepStores } from './sweep.ts';
+import type { Command, NodeState, PluginAnswer, PluginCall } from './types.ts';
+
+/** Milliseconds that calls under way have at the end. */
+const GRACE = 5_000;
+
+export interface CniParts {
+  readonly stateDir: string;
+  readonly subnetFile: string;
+  readonly engine: Engine;
+  readonly node: () => NodeState;
+  readonly log: CniLog;
+  readonly boot: Boot;
+  readonly ipam?: Ipam;
+  readonly runDelegate?: DelegateRunner;
+  readonly step?: (name: string) => unknown;
+}
+
+/**
+ * The plugin's server side: answers calls, and cleans up at its start what earlier lives have left. All it decides by is what is on disk
+ * and in the kernel, so that it may be killed at any moment.
+ */
+export class CniService {
+  readonly #parts: CniParts;
+  readonly #ctx: Context;
+  readonly #counters = new Counters();
+  readonly #gc = new FlannelGc();
+  readonly #queue: DelQueue;
+  readonly #running = new Set<Promise<unknown>>();
+  /** Resolves when what earlier lives have left is cleaned up, as far as can be. */
+  #recovered: Promise<void> = Promise.resolve();
+  #isRecovered = false;
+  #rebooted = false;
+  #ending = false;
+  #stale: readonly string[] = [];
+  #subnets: readonly Prefix[] = [];
+
+  private constructor(parts: CniParts, records: Records) {
+    const { engine, node, log, subnetFile, step } = parts;
+    const delegates = parts.runDelegate ?? runDelegate;
+    this.#parts = parts;
+    this.#ctx = {
+      ipam: parts.ipam ?? new Ipam(),
+      records,
+      engine,
+      mutex: new KeyedMutex(),
+      node,
+      subnetFile,
+      delegates,
+      log,
+      step,
+    };
+    this.#queue = new DelQueue({
+      dir: join(parts.stateDir, CNI.delQueue),
+      handle: (call, queuedAt) => this.handle(call, queuedAt),
+      runDelegate: delegates,
+      log,
+    });
+  }
+
+  /** Read the attachments and begin to clean up, which nobody waits for. Throws {@link CniError}. */
+  static async open(parts: CniParts): Promise<CniService> {
+    const { log, stateDir } = parts;
+    const records = await Records.open(join(stateDir, CNI.attachments), (file, reason) =>
+      log.error(
+        { file, reason },
+        'an attachment cannot be read: set aside; its pod keeps its address until it is deleted',
+      ),
+    );
+    const service = new CniService(parts, records);
+    for (const { attachment: a } of records.all()) {
+      service.#ctx.ipam.adopt(
+        a,
+        a,
+        a.addresses.map(({ address }) => address.addr),
+      );
+    }
+    service.#recovered = service.#recover();
+    return service;
+  }
+
+  /** Resolves when the start's cleaning is over. */
+  get recovered(): Promise<void> {
+    return this.#recovered;
+  }
+
+  /** What a call gets. Never throws: what goes wrong is an error the runtime is told. */
+  async handle(call: PluginCall, queuedAt?: number): Promise<PluginAnswer> {
+    const start = performance.now();
+    let command: Command | 'other' = 'other';
+    let code: number | undefined;
+    const work = (async (): Promise<PluginAnswer> => {
+      if (this.#ending) throw new CniError(CODE.tryAgainLater, 'the loden daemon is stopping; try again');
+      const request = readRequest(call);
+      command = request.command;
+      // A call of an attachment must not meet the cleaning up of that very attachment half done.
+      if (!this.#isRecovered && queuedAt === undefined && command !== 'VERSION') await this.#recoveredSoon();
+      return await this.#answer(request, call, queuedAt);
+    })().catch((error: unknown): PluginAnswer => {
+      const told = failure(call, error);
+      code = told.code;
+      if (told.code === CODE.internal) this.#parts.log.error({ err: error }, 'a call of the plugin fails');
+      return { kind: 'error', error: told };
+    });
+    this.#running.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#running.delete(work);
+      this.#counters.note(command, performance.now() - start, code);
+    }
+  }
+
+  async #answer(req: Request, call: PluginCall, queuedAt: number | undefined): Promise<PluginAnswer> {
+    const ctx = this.#ctx;
+    const delegated = call.delegated ?? [];
+    switch (req.command) {
+      case 'VERSION':
+        return { kind: 'done', result: versionAnswer() };
+      case 'ADD':
+        if (req.config.type === 'flannel') return await flannelAdd(ctx, req, req.config, delegated);
+        return { kind: 'done', result: await add(ctx, req, req.config) };
+      case 'DEL':
+        if (req.config.type === 'flannel') return await flannelDel(ctx, req, req.config, delegated);
+        await del(ctx, req, req.config, queuedAt);
+        return { kind: 'done' };
+      case 'CHECK':
+        if (req.config.type === 'flannel') return await flannelCheck(ctx, req, req.config, delegated);
+        await check(ctx, req);
+        return { kind: 'done' };
+      case 'GC':
+        if (req.config.type === 'flannel') return await this.#gc.run(call.stdin, req, req.config, delegated);
+        await gc(ctx, req, req.config);
+        return { kind: 'done' };
+      case 'STATUS':
+        return this.#status();
+    }
+  }
+
+  /** STATUS (spec): can ADD be served? */
+  #status(): PluginAnswer {
+    const state = this.#parts.node();
+    if (!state.ready)
+      throw new CniError(CODE.notAvailable, `pods cannot be given addresses now: ${state.reason}`);
+    const warning = staleWarning(staleAttachments(this.#ctx));
+    return { kind: 'done', ...(warning === undefined ? {} : { warning }) };
+  }
+
+  /** The node's lease, or what depends on it, may have changed: look which pods are affected, and say so once. */
+  nodeChanged(): void {
+    const state = this.#parts.node();
+    if (!state.ready) return;
+    const stale = staleAttachments(this.#ctx);
+    const names = stale.map(staleName);
+    if (names.join() !== this.#stale.join()) {
+      const warning = staleWarning(stale);
+      if (warning === undefined)
+        this.#parts.log.info({}, 'no pod has an address of a former subnet any more');
+      else this.#parts.log.warn({ pods: names.slice(0, 100) }, warning);
+      this.#stale = names;
+    }
+    const subnets = state.network.subnets.map((s) => s.subnet);
+    const same =
+      subnets.length === this.#subnets.length && subnets.every((s, i) => samePrefix(s, this.#subnets[i]!));
+    if (same) return;
+    this.#subnets = subnets;
+    this.#parts.log.info({ subnets: subnets.map(formatPrefix) }, 'pods get addresses of this subnet');
+    if (this.#rebooted && this.#isRecovered) void this.#sweepAfterBoot();
+  }
+
+  /** What an operator should look at. */
+  problems(): string[] {
+    const warning = staleWarning(staleAttachments(this.#ctx));
+    return warning === undefined ? [] : [warning];
+  }
+
+  /** `cni` in `/v1/status`. */
+  json(): CniStatus {
+    return {
+      attachments: this.#ctx.records.size,
+      queued: this.#queue.waiting,
+      stale: staleAttachments(this.#ctx).slice(0, 100).map(staleName),
+      commands: this.#counters.snapshot(),
+    };
+  }
+
+  /** `/v1/attachments`, in pieces: a node may have a thousand. */
+  *attachments(): Generator<string> {
+    let first = true;
+    yield '[';
+    for (const record of [...this.#ctx.records.all()]) {
+      if (record.state !== 'attached') continue;
+      yield `${first ? '' : ','}${JSON.stringify(attachmentJson(record))}`;
+      first = false;
+    }
+    yield ']\n';
+  }
+
+  /** Does a pod hold an address of this prefix, as far as attachments tell? */
+  uses(inPrefix: (a: Prefix) => boolean): boolean {
+    for (const { attachment } of this.#ctx.records.all())
+      if (attachment.addresses.some(({ address }) => inPrefix(address))) return true;
+    return false;
+  }
+
+  /** Refuse new calls, let those under way end, for a while; the rest is taken back at the next start. */
+  async close(): Promise<void> {
+    this.#ending = true;
+    const stop = this.#queue.stop();
+    await Promise.race([
+      Promise.allSettled([...this.#running, this.#recovered, stop]),
+      sleep(GRACE, undefined, { ref: false }),
+    ]);
+  }
+
+  async #recoveredSoon(): Promise<void> {
+    await Promise.race([this.#recovered, sleep(GRACE, undefined, { ref: false })]);
+  }
+
+  async #recover(): Promise<void> {
+    const { boot, log, stateDir } = this.#parts;
+    const file = join(stateDir, CNI.attachments, '..', 'boot');
+    try {
+      this.#rebooted = await rebooted(file, boot);
+      await sweepRecords(this.#ctx);
+      if (!this.#rebooted) await rememberBoot(file, boot);
+    } catch (err) {
+      log.error({ err }, 'cannot clean up after the last run; the next start tries again');
+    }
+    this.#isRecovered = true;
+    if (this.#rebooted && this.#subnets.length > 0) await this.#sweepAfterBoot();
+    await this.#queue.start();
+  }
+
+  async #sweepAfterBoot(): Promise<void> {
+    const state = this.#parts.node();
+    if (!state.ready) return;
+    this.#rebooted = false;
+    const { boot, log, stateDir } = this.#parts;
+    try {
+      await sweepStores(
+        this.#ctx,
+        boot,
+        state.network.subnets.map((s) => s.network),
+      );
+      await rememberBoot(join(stateDir, CNI.attachments, '..', 'boot'), boot);
+    } catch (err) {
+      this.#rebooted = true;
+      log.warn({ err }, 'cannot give back the addresses of pods from before the reboot');
+    }
+  }
+}

@@ -1,0 +1,78 @@
+import { CNI } from '../contract.ts';
+import { containsAddr, type Prefix } from '../net/prefix.ts';
+import { readSmall, writeAtomically } from '../subnet/files.ts';
+import type { Context } from './context.ts';
+import { dropEntries } from './gc.ts';
+import { keyOf } from './records.ts';
+import { forget, takeBack } from './release.ts';
+
+/** What a start finds of the life before it, and what becomes of that. */
+
+/** The kernel's name for this boot (random(4)). */
+const BOOT_ID = '/proc/sys/kernel/random/boot_id';
+/** Milliseconds that clocks may be wrong: the time of the boot follows from today's clock, a file's from that of its day. */
+const MARGIN = 60_000;
+
+/** The files that tell of this boot; tests have their own. */
+export interface Boot {
+  readonly id: string;
+  /** Milliseconds since the epoch. */
+  readonly since: number;
+}
+
+/** This boot. `upMs`: milliseconds since it. */
+export async function thisBoot(upMs: number): Promise<Boot> {
+  return { id: ((await readSmall(BOOT_ID)) ?? '').trim(), since: Date.now() - upMs };
+}
+
+/** Is it another boot than at our last start? Unknown is no. */
+export async function rebooted(file: string, boot: Boot): Promise<boolean> {
+  const before = (await readSmall(file).catch(() => undefined))?.trim();
+  return before !== undefined && before !== '' && before !== boot.id;
+}
+
+/** Remember this boot. Throws LodenError. */
+export const rememberBoot = (file: string, boot: Boot): Promise<void> =>
+  writeAtomically(file, `${boot.id}\n`, 0o600, 0o700);
+
+/** Take back ADDs that were never answered, and give back what the kernel has lost: pods that died with their namespaces, or with a boot. */
+export async function sweepRecords(ctx: Context): Promise<void> {
+  const ends = await ctx.engine.hostEnds();
+  for (const record of [...ctx.records.all()]) {
+    const { attachment: a, state } = record;
+    const whose = { containerId: a.containerId, ifname: a.ifname, network: a.network };
+    await ctx.mutex
+      .run(keyOf(a), async () => {
+        // Meanwhile it may have been deleted or added again.
+        if (ctx.records.get(a) !== record) return;
+        if (state === 'adding') {
+          await takeBack(ctx, a);
+          ctx.log.info(whose, 'took back an attachment that was never finished');
+        } else if (!ends.has(a.hostIf)) {
+          await forget(ctx, a);
+          ctx.log.info(whose, 'the pod is gone: its addresses are free again');
+        }
+      })
+      .catch((err: unknown) =>
+        ctx.log.error({ err, ...whose }, 'cannot clean up an attachment; the next start tries again'),
+      );
+  }
+}
+
+/**
+ * After a reboot no pod is left of those before it: give back the node's addresses that are noted in files older than the boot, in
+ * every network's store.
+ */
+export async function sweepStores(ctx: Context, boot: Boot, overlay: readonly Prefix[]): Promise<void> {
+  const dirs = new Set<string>([CNI.dataDir]);
+  for (const { attachment } of ctx.records.all()) dirs.add(attachment.dataDir);
+  for (const dataDir of dirs) {
+    for (const network of await ctx.ipam.networks(dataDir)) {
+      await dropEntries(
+        ctx,
+        { dataDir, network },
+        (e) => e.mtimeMs < boot.since - MARGIN && overlay.some((p) => containsAddr(p, e.address)),
+      ).catch((err: unknown) => ctx.log.warn({ err, dataDir, network }, 'cannot sweep an address store'));
+    }
+  }
+}
