@@ -105,7 +105,7 @@ test.for(VARIANTS.map((name, i) => [name, i] as const))(
   },
 );
 
-describe('a plugin that does less than it says is found out', () => {
+describe('a plugin of our own making', () => {
   /** Debian's chain, but `script` goes before it. */
   async function crooked(script: string, index: number): Promise<Variant> {
     const variant = await makeVariant(cluster, 'debian' satisfies VariantName, index);
@@ -114,6 +114,15 @@ describe('a plugin that does less than it says is found out', () => {
     chmodSync(file, 0o755);
     return { ...variant, plugin: file };
   }
+
+  test('is measured by command: a DEL that takes its time makes no ADD slower', async () => {
+    const variant = await crooked('[ $CNI_COMMAND = ADD ] || sleep 0.1', 19);
+    const { addP50, againP50, add10, delP50, del10 } = await measure(variant, pods, scratch);
+    expect(delP50).toBeGreaterThanOrEqual(100);
+    expect(del10).toBeGreaterThanOrEqual(100);
+    for (const ms of [addP50, againP50]) expect(ms! + 50).toBeLessThan(delP50!);
+    expect(add10).toBeLessThan(10 * delP50!);
+  });
 
   test.for([
     [
@@ -128,6 +137,16 @@ describe('a plugin that does less than it says is found out', () => {
     ],
     ['a DEL of nothing', '[ $CNI_COMMAND = ADD ] || exit 0', /after DEL there are veth.*, 10\.43\./],
     [
+      'a DEL of addresses alone',
+      `[ $CNI_COMMAND = ADD ] || { rm -f "\${0%/*}"/networks/bench/10.*; exit 0; }`,
+      /after DEL there are veth[^.]*$/,
+    ],
+    [
+      'a DEL of devices alone',
+      '[ $CNI_COMMAND = ADD ] || { nsenter --net=$CNI_NETNS ip link del eth0; exit 0; }',
+      /after DEL there are 10\.43\./,
+    ],
+    [
       'an address twice',
       `[ $CNI_COMMAND = DEL ] || { echo '{"ips":[{"address":"10.43.0.2/24"}]}'; exit 0; }`,
       /10 pods have 1 addresses/,
@@ -137,7 +156,7 @@ describe('a plugin that does less than it says is found out', () => {
       `[ $CNI_COMMAND = DEL ] || { echo >>"$0.n"; echo "{\\"ips\\":[{\\"address\\":\\"10.43.0.$(wc -l <"$0.n")/24\\"}]}"; exit 0; }`,
       /10\.43\.0\.\d+ does not reach 10\.43\.0\.\d+/,
     ],
-  ] as const)('%s', async ([, script, words], { task }) => {
+  ] as const)('that does less than it says is found out: %s', async ([, script, words], { task }) => {
     const variant = await crooked(script, 20 + task.name.length);
     await expect(measure(variant, pods, scratch)).rejects.toThrow(words);
     for (const pod of pods) await pod.ip('link del eth0').catch(() => {});
