@@ -1,0 +1,63 @@
+#include "env.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "contract.h"
+#include "json.h"
+
+namespace loden::cni {
+
+std::string_view Variable(const char* name) {
+  const char* value = getenv(name);
+  return value ? value : "";
+}
+
+bool PutVariables(Text* out) {
+  static constexpr const char* kNames[] = {"CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS",         "CNI_IFNAME",
+                                           "CNI_ARGS",    "CNI_PATH",        "CNI_NETNS_OVERRIDE"};
+  size_t bytes = 0;
+  out->Put('{');
+  for (const char* name : kNames) {
+    const char* value = getenv(name);
+    if (value == nullptr) continue;
+    if (bytes > 0) out->Put(',');
+    bytes += strlen(name) + strlen(value);
+    PutJsonString(out, name);
+    out->Put(':');
+    PutJsonString(out, value);
+  }
+  out->Put('}');
+  return bytes <= kLargestConfig;
+}
+
+void PutOwnNetns(Text* out) {
+  struct stat own;
+  if (stat("/proc/self/ns/net", &own) != 0) return;
+  out->Number(static_cast<int64_t>(own.st_dev)).Put(':').Number(static_cast<int64_t>(own.st_ino));
+}
+
+Input ReadInput(std::span<char> place, const Deadline& deadline) {
+  size_t size = 0;
+  for (;;) {
+    pollfd ready{STDIN_FILENO, POLLIN, 0};
+    const int polled = poll(&ready, 1, deadline.left());
+    if (polled < 0 && errno == EINTR) continue;
+    if (polled == 0) return {{}, "it does not end"};
+    const ssize_t got = polled < 0 ? -1 : read(STDIN_FILENO, place.data() + size, place.size() - size);
+    if (got < 0) {
+      if (errno == EINTR || errno == EAGAIN) continue;
+      return {{}, strerrordesc_np(errno)};
+    }
+    if (got == 0) return {{place.data(), size}};
+    size += static_cast<size_t>(got);
+    if (size == place.size()) return {{}, "it is longer than 1 MiB"};
+  }
+}
+
+}  // namespace loden::cni

@@ -1,0 +1,27 @@
+// What the runtime gives: variables and standard input.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "deadline.h"
+#include "text.h"
+
+namespace loden::cni {
+
+// A variable of the environment; "" when it is not set.
+std::string_view Variable(const char* name);
+// Those that the daemon is told, as an object of JSON. False if together they are longer than kLargestConfig.
+bool PutVariables(Text* out);
+// Our network namespace, `<dev>:<ino>`; nothing when that cannot be told.
+void PutOwnNetns(Text* out);
+
+struct Input {
+  std::string_view text;
+  // Why it could not be read; nullptr when it could.
+  const char* why = nullptr;
+};
+// All of standard input. What does not fit `place` with one byte to spare is refused.
+Input ReadInput(std::span<char> place, const Deadline& deadline);
+
+}  // namespace loden::cni
