@@ -33,7 +33,7 @@ export const isPluginName = (text: string): boolean => /^[a-zA-Z0-9_][a-zA-Z0-9.
 export function delegateConfig(request: FlannelRequest, env: FlannelEnv): DelegateConfig {
   const { config, network, raw } = request;
   const delegate = config.delegate ?? {};
-  const type = Object.hasOwn(delegate, 'type') ? delegate['type'] : 'bridge';
+  const type = Object.hasOwn(delegate, 'type') ? delegate.type : 'bridge';
   if (typeof type !== 'string')
     throw invalid("'delegate' dictionary, if present, must have (string) 'type' field");
   for (const name of OURS) {
@@ -64,7 +64,7 @@ function delegateIpam(ipam: JsonObject, env: FlannelEnv): JsonObject {
     type: 'host-local',
     ...ipam,
     ranges: env.subnets.map((subnet) => [{ subnet: formatPrefix(subnet) }]),
-    routes: [...ipamRoutes(ipam['routes']), ...env.networks.map((n) => ({ dst: formatPrefix(n) }))],
+    routes: [...ipamRoutes(ipam.routes), ...env.networks.map((n) => ({ dst: formatPrefix(n) }))],
   };
 }
 
@@ -105,9 +105,9 @@ export function delegateError(plugin: string, command: string, outcome: Delegate
   const failed = `failed to delegate ${command.toLowerCase()}`;
   try {
     const said: unknown = JSON.parse(outcome.stdout);
-    if (isObject(said) && Number.isInteger(said['code']) && typeof said['msg'] === 'string') {
-      const details = typeof said['details'] === 'string' ? said['details'] : undefined;
-      return new CniError(said['code'] as number, `${failed}: ${plugin}: ${said['msg']}`, details);
+    if (isObject(said) && Number.isSafeInteger(said.code) && typeof said.msg === 'string') {
+      const details = typeof said.details === 'string' ? said.details : undefined;
+      return new CniError(said.code as number, `${failed}: ${plugin}: ${said.msg}`, details);
     }
   } catch {
     // No error object: its output, if any, follows.

@@ -115,8 +115,8 @@ async function readScratch(path: string): Promise<Scratch | 'broken' | undefined
   const { type, name } = config;
   if (typeof type !== 'string' || !isPluginName(type) || typeof name !== 'string') return 'broken';
   const id =
-    isObject(mark) && typeof mark['containerID'] === 'string' && typeof mark['ifname'] === 'string'
-      ? { containerId: mark['containerID'], ifname: mark['ifname'] }
+    isObject(mark) && typeof mark.containerID === 'string' && typeof mark.ifname === 'string'
+      ? { containerId: mark.containerID, ifname: mark.ifname }
       : undefined;
   return { path, config: { ...config, type, name }, ...(id ? { id } : {}) };
 }

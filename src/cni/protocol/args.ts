@@ -4,7 +4,7 @@ import { type Addr, formatAddr, parseAddr, sameAddr } from '../../net/addr.ts';
 import { type Mac, macBytes, parseMac } from '../../net/mac.ts';
 import { parsePrefix } from '../../net/prefix.ts';
 import { CniError, CODE } from '../errors.ts';
-import { type JsonObject, listMember, member, refuse } from './json.ts';
+import { complain, type JsonObject, listMember, member, type ReadElement, refuse } from './json.ts';
 
 /** What the caller wishes for: CNI_ARGS, `args.cni` and `runtimeConfig` together. */
 export interface Asked {
@@ -64,23 +64,18 @@ export function parseArgs(text: string): Asked {
 function fromConfig(source: unknown, at: string, problems: Problem[]): Asked {
   if (source === undefined) return { ips: [] };
   if (!isObject(source)) {
-    problems.push({ path: at, expected: 'a JSON object', got: show(source) });
+    complain(problems, at, 'a JSON object', source);
     return { ips: [] };
   }
-  const ips = listMember(
-    source,
-    'ips',
-    problems,
-    (element, complain) => {
-      const found = typeof element === 'string' ? addressOf(element) : undefined;
-      if (!found) complain('an IP address', element);
-      return found;
-    },
-    `${at}.`,
-  );
+  const read: ReadElement<Addr> = (element, path) => {
+    const found = typeof element === 'string' ? addressOf(element) : undefined;
+    if (!found) complain(problems, path, 'an IP address', element);
+    return found;
+  };
+  const ips = listMember(source, 'ips', problems, read, `${at}.`);
   const text = member(source, 'mac') ?? '';
   const mac = typeof text === 'string' ? unicastMac(text) : undefined;
-  if (text !== '' && !mac) problems.push({ path: `${at}.mac`, expected: UNICAST, got: show(text) });
+  if (text !== '' && !mac) complain(problems, `${at}.mac`, UNICAST, text);
   return { ips, ...(mac ? { mac } : {}) };
 }
 

@@ -1,9 +1,9 @@
 import { CNI, DEFAULTS } from '../../contract.ts';
 import type { Problem } from '../../errors.ts';
-import { type Fields, fields, isObject, show } from '../../fields.ts';
+import { type Fields, fields, isObject } from '../../fields.ts';
 import { formatPrefix, network, type Prefix, parsePrefix } from '../../net/prefix.ts';
 import type { Mode } from '../types.ts';
-import { type JsonObject, listMember, member } from './json.ts';
+import { addAll, complain, type JsonObject, listMember, member, type ReadElement } from './json.ts';
 import { ifnameFault } from './names.ts';
 import type { Dns } from './result.ts';
 
@@ -51,8 +51,7 @@ export function readConfig(raw: JsonObject): { config: NetConfig; problems: read
   const f = fields(raw);
   const problems: Problem[] = [];
   const type = member(raw, 'type');
-  if (type !== 'loden' && type !== 'flannel')
-    problems.push({ path: 'type', expected: '"loden" or "flannel"', got: show(type) });
+  if (type !== 'loden' && type !== 'flannel') complain(problems, 'type', '"loden" or "flannel"', type);
   const config = type === 'flannel' ? readFlannel(f) : readLoden(f, problems);
   return { config, problems: [...f.problems, ...problems] };
 }
@@ -91,7 +90,7 @@ function readLoden(f: Fields, problems: Problem[]): LodenConfig {
   // The plugin itself has used these two before the daemon saw anything.
   f.text('socket', PATH, absolute);
   f.text('delQueue', PATH, absolute);
-  problems.push(...i.problems);
+  addAll(problems, i.problems);
   return {
     type: 'loden',
     mode: mode ?? 'bridge',
@@ -106,30 +105,33 @@ function readLoden(f: Fields, problems: Problem[]): LodenConfig {
 
 function readRoutes(ipam: JsonObject, problems: Problem[]): Prefix[] {
   const seen = new Set<string>();
-  return listMember(
-    ipam,
-    'routes',
-    problems,
-    (element, complain) => {
-      if (!isObject(element)) {
-        complain('{"dst": "address/length"}', element);
-        return undefined;
-      }
-      const dst = member(element, 'dst');
-      const prefix = typeof dst === 'string' ? parsePrefix(dst) : undefined;
-      if (!prefix) complain('address/length', dst, '.dst');
-      const gw = member(element, 'gw');
-      if (gw !== undefined && gw !== '') complain("nothing: a container's routes go by its node", gw, '.gw');
-      if (!prefix || prefix.len === 0) return undefined;
-      const whole = network(prefix);
-      const text = formatPrefix(whole);
-      if (seen.has(text)) return undefined;
-      seen.add(text);
-      return whole;
-    },
-    'ipam.',
-  );
+  const read: ReadElement<Prefix> = (element, path) => {
+    if (!isObject(element)) {
+      complain(problems, path, '{"dst": "address/length"}', element);
+      return undefined;
+    }
+    const dst = member(element, 'dst');
+    const prefix = typeof dst === 'string' ? parsePrefix(dst) : undefined;
+    if (!prefix) complain(problems, `${path}.dst`, 'address/length', dst);
+    const gw = member(element, 'gw');
+    if (gw !== undefined && gw !== '')
+      complain(problems, `${path}.gw`, "nothing: a container's routes go by its node", gw);
+    if (!prefix || prefix.len === 0) return undefined;
+    const whole = network(prefix);
+    const text = formatPrefix(whole);
+    if (seen.has(text)) return undefined;
+    seen.add(text);
+    return whole;
+  };
+  return listMember(ipam, 'routes', problems, read, 'ipam.');
 }
+
+/** An element that is a string. */
+const readText: ReadElement<string> = (element, path, problems) => {
+  if (typeof element === 'string') return element;
+  complain(problems, path, 'a string', element);
+  return undefined;
+};
 
 const DNS_LISTS = ['nameservers', 'search', 'options'] as const;
 
@@ -138,19 +140,9 @@ export function readDns(source: JsonObject, at: string, problems: Problem[]): Dn
   const f = fields(source, at);
   const domain = f.text('domain', 'a string', (t) => t);
   const lists = DNS_LISTS.flatMap((name) => {
-    const list = listMember(
-      source,
-      name,
-      problems,
-      (element, complain) => {
-        if (typeof element === 'string') return element;
-        complain('a string', element);
-        return undefined;
-      },
-      at,
-    );
+    const list = listMember(source, name, problems, readText, at);
     return list.length > 0 ? [[name, list] as const] : [];
   });
-  problems.push(...f.problems);
+  addAll(problems, f.problems);
   return { ...Object.fromEntries(lists), ...(domain ? { domain } : {}) };
 }

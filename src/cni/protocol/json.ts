@@ -4,6 +4,10 @@ import { CniError, CODE } from '../errors.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
+/** Members of a configuration, and elements of a list in it: more are nobody's, and reading them would hold everybody up. */
+const MOST_MEMBERS = 1000;
+const MOST_ELEMENTS = 10_000;
+
 /** Deeper configurations are nobody's; recursion over what is let through here cannot exhaust the stack. */
 const DEEPEST = 200;
 
@@ -39,6 +43,8 @@ export function parseNetConfig(stdin: string): JsonObject {
   }
   if (value === null) return {};
   if (!isObject(value)) throw wrong(`expected a JSON object, got ${show(value)}`);
+  const members = Object.keys(value).length;
+  if (members > MOST_MEMBERS) throw wrong(`it has ${members} members; the limit is ${MOST_MEMBERS}`);
   return value;
 }
 
@@ -57,11 +63,18 @@ export function textMember(object: JsonObject, name: string, what: string): stri
   throw new CniError(CODE.decodingFailure, `${what}: ${name}: expected a string, got ${show(value)}`);
 }
 
-/** Reads one element of a list; says what is wrong with it by `complain` (`at` is put behind the element's path). */
-export type ReadElement<T> = (
-  element: unknown,
-  complain: (expected: string, got: unknown, at?: string) => void,
-) => T | undefined;
+/** Reads one element of a list, `path` of the whole; undefined, and a problem, when it cannot be read. */
+export type ReadElement<T> = (element: unknown, path: string, problems: Problem[]) => T | undefined;
+
+/** Put further problems to those there are: a call with each of them as an argument would have too many. */
+export function addAll(problems: Problem[], more: readonly Problem[]): void {
+  for (const problem of more) problems.push(problem);
+}
+
+/** Note that something else was expected at `path`. */
+export function complain(problems: Problem[], path: string, expected: string, got: unknown): void {
+  problems.push({ path, expected, got: show(got) });
+}
 
 /** A member that is a list; an empty one when absent. What is wrong goes to `problems`, under the path `at` + `name`. */
 export function listMember<T>(
@@ -73,15 +86,12 @@ export function listMember<T>(
 ): T[] {
   const value = member(object, name);
   if (value === undefined) return [];
-  if (!Array.isArray(value)) {
-    problems.push({ path: at + name, expected: 'a list', got: show(value) });
+  if (!Array.isArray(value) || value.length > MOST_ELEMENTS) {
+    complain(problems, at + name, `a list of at most ${MOST_ELEMENTS} elements`, value);
     return [];
   }
   return value.flatMap((element: unknown, i) => {
-    const path = `${at}${name}[${i}]`;
-    const out = read(element, (expected, got, below = '') => {
-      problems.push({ path: path + below, expected, got: show(got) });
-    });
+    const out = read(element, `${at}${name}[${i}]`, problems);
     return out === undefined ? [] : [out];
   });
 }

@@ -3,7 +3,7 @@ import { type Fields, fields, isObject, show } from '../../fields.ts';
 import { type Addr, parseAddr } from '../../net/addr.ts';
 import { parsePrefix } from '../../net/prefix.ts';
 import { readDns } from './config.ts';
-import { type JsonObject, listMember, type ReadElement, refuse } from './json.ts';
+import { addAll, complain, type JsonObject, listMember, type ReadElement, refuse } from './json.ts';
 import {
   type CniResult,
   type ResultInterface,
@@ -55,21 +55,21 @@ function readOld(source: JsonObject, at: string, problems: Problem[]): Pick<CniR
   const address = prefixOf(f, 'ip');
   const gateway = gatewayOf(f, 'gateway');
   const routes = listMember(source, 'routes', problems, readRoute, `${at}.`);
-  problems.push(...f.problems);
+  addAll(problems, f.problems);
   return { ips: address ? [{ address, ...(gateway ? { gateway } : {}) }] : [], routes };
 }
 
 /** A reader of elements that are objects: everything wrong in one is told. */
 const element =
   <T>(read: (f: Fields) => T | undefined): ReadElement<T> =>
-  (value, complain) => {
+  (value, path, problems) => {
     if (!isObject(value)) {
-      complain('a JSON object', value);
+      complain(problems, path, 'a JSON object', value);
       return undefined;
     }
-    const f = fields(value);
+    const f = fields(value, `${path}.`);
     const out = read(f);
-    for (const p of f.problems) complain(p.expected, p.got, `.${p.path}`);
+    addAll(problems, f.problems);
     return out;
   };
 

@@ -4,7 +4,17 @@ import { CniError, CODE } from '../errors.ts';
 import type { AttachmentId, CniVersion, Command, PluginCall } from '../types.ts';
 import { type Asked, readAsked } from './args.ts';
 import { type NetConfig, readConfig } from './config.ts';
-import { type JsonObject, lines, listMember, member, parseNetConfig, refuse, textMember } from './json.ts';
+import {
+  complain,
+  type JsonObject,
+  lines,
+  listMember,
+  member,
+  parseNetConfig,
+  type ReadElement,
+  refuse,
+  textMember,
+} from './json.ts';
 import { checkContainerId, checkIfname, checkNetworkName } from './names.ts';
 import { parseResult } from './parseResult.ts';
 import type { CniResult } from './result.ts';
@@ -184,14 +194,15 @@ const VALID = 'cni.dev/valid-attachments';
 function readValid(raw: JsonObject): AttachmentId[] {
   const problems: Problem[] = [];
   if (!Object.keys(raw).some((key) => key.toLowerCase() === VALID))
-    problems.push({ path: VALID, expected: 'a list', got: 'nothing' });
-  const valid = listMember<AttachmentId>(raw, VALID, problems, (element, complain) => {
+    complain(problems, VALID, 'a list of what is valid', undefined);
+  const read: ReadElement<AttachmentId> = (element, path) => {
     const containerId = isObject(element) ? member(element, 'containerID') : undefined;
     const ifname = isObject(element) ? member(element, 'ifname') : undefined;
     if (typeof containerId === 'string' && typeof ifname === 'string') return { containerId, ifname };
-    complain('{"containerID": "…", "ifname": "…"}', element);
+    complain(problems, path, '{"containerID": "…", "ifname": "…"}', element);
     return undefined;
-  });
+  };
+  const valid = listMember(raw, VALID, problems, read);
   refuse(problems);
   return valid;
 }
