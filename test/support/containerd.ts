@@ -78,6 +78,11 @@ export class Containerd implements AsyncDisposable {
     return this.dir.join('net.d');
   }
 
+  /** The network namespaces of its pods are mounted in here. */
+  get netnsDir(): string {
+    return this.dir.join('state', 'io.containerd.grpc.v1.cri', 'netns');
+  }
+
   get log(): string {
     return this.dir.join('containerd.log');
   }
@@ -143,6 +148,12 @@ export class Containerd implements AsyncDisposable {
     };
     const { pod_sandbox_id: id } = await this.cri.call('RunPodSandbox', { config }, options.timeout);
     return Pod.look(this, id, config);
+  }
+
+  /** Stop and remove one by its id, as the kubelet does with what it finds, ready or not. */
+  async removePod(id: string): Promise<void> {
+    await this.cri.call('StopPodSandbox', { pod_sandbox_id: id });
+    await this.cri.call('RemovePodSandbox', { pod_sandbox_id: id });
   }
 
   /** Ids of the pods that containerd knows, ready or not. */

@@ -90,9 +90,7 @@ export class Pod {
   /** As the kubelet does: stop, then remove. */
   async remove(): Promise<void> {
     await this.unname();
-    const request = { pod_sandbox_id: this.id };
-    await this.node.cri.call('StopPodSandbox', request);
-    await this.node.cri.call('RemovePodSandbox', request);
+    await this.node.removePod(this.id);
   }
 
   /** Let go of the name, which would keep the namespace alive. */

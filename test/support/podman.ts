@@ -2,7 +2,6 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { pluginDir, putFile } from './containerd.ts';
 import type { Host } from './host.ts';
 import { BUSYBOX } from './images.ts';
-import { run } from './proc.ts';
 import { RuntimeDir } from './runtimeDir.ts';
 
 /** A container of podman's. */

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -180,14 +180,8 @@ function unmount(at: string): void {
 /** The shims there were. They listen outside of the runtime's directory, and only they remove that. */
 function shims(path: string): { socket: string; id: string }[] {
   const where = [path, '-path', '*/io.containerd.runtime.v2.task/*', '-name', 'address'];
-  const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] } as const;
-  let files = '';
-  try {
-    files = execFileSync('find', where, options);
-  } catch (error) {
-    // Something vanished under its feet; what it found is good.
-    files = String((error as { stdout?: string }).stdout ?? '');
-  }
+  // What vanishes under its feet makes it end badly; what it found is good.
+  const files = spawnSync('find', where, { encoding: 'utf8' }).stdout;
   return files
     .split('\n')
     .map((file) => ({ socket: read(file).replace('unix://', '').trim(), id: basename(dirname(file)) }))

@@ -1,0 +1,151 @@
+import { readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { NO_TRACES, traces } from '../support/cniTraces.ts';
+import type { Containerd } from '../support/containerd.ts';
+import { CriCluster, lossesBetween } from '../support/criCluster.ts';
+import type { Pod } from '../support/criPod.ts';
+import { ping } from '../support/ping.ts';
+import { until } from '../support/proc.ts';
+
+/** Milliseconds in which a restarted daemon must have settled what its predecessor left. */
+const SETTLED = 20_000;
+
+/** What an ADD may fail with while there is no daemon, or one that has just started. */
+const UNAVAILABLE = /daemon does not run|ended the connection before it had answered|no subnet yet/;
+
+describe.each([{ Type: 'vxlan' }, { Type: 'udp' }])('the daemon under running pods, $Type', (backend) => {
+  let kubelets: CriCluster;
+  let pods: readonly Pod[];
+  beforeAll(async () => {
+    kubelets = await CriCluster.start(2, { backend });
+    const [a, b] = kubelets.nodes as [Containerd, Containerd];
+    pods = await Promise.all([a.runPod(), a.runPod(), b.runPod()]);
+  });
+  afterAll(() => kubelets?.[Symbol.asyncDispose]());
+
+  /** Beside on the host, and across. */
+  async function expectKept(during: (node: Containerd) => Promise<void>): Promise<void> {
+    const [node] = kubelets.nodes as [Containerd];
+    const before = await traces(node.host);
+    expect(await lossesBetween(pods, () => during(node))).toEqual([]);
+    expect(await traces(node.host)).toEqual(before);
+    const more = await node.runPod();
+    expect(await ping(await pods[2]!.netns(), more.ip, 5)).toBeDefined();
+    await more.remove();
+    expect(await traces(node.host)).toEqual(before);
+  }
+
+  test.runIf(backend.Type === 'vxlan')('stopped, killed and started again loses no packet', async () => {
+    await expectKept(async ({ host }) => {
+      for (const signal of ['SIGTERM', 'SIGKILL', 'SIGTERM'] as const) await host.restart(signal);
+    });
+  });
+
+  test('taken over from loses no packet', async () => {
+    await expectKept(async ({ host }) => {
+      for (let i = 0; i < 3; i++) await host.takeOver();
+    });
+  });
+});
+
+describe('the daemon while pods are made', () => {
+  let kubelets: CriCluster;
+  let far: Pod;
+  let node: Containerd;
+  beforeAll(async () => {
+    kubelets = await CriCluster.start(2);
+    node = kubelets.nodes[0]!;
+    far = await kubelets.nodes[1]!.runPod();
+  });
+  afterAll(() => kubelets?.[Symbol.asyncDispose]());
+
+  /** Three pods are made in each round, while something happens at another moment of it; with what failed, and why. */
+  async function makeMeanwhile(rounds: number, happens: () => Promise<void>) {
+    const made: Pod[] = [];
+    const failed: string[] = [];
+    const make = () =>
+      node.runPod({ timeout: 60_000 }).then(
+        (pod) => made.push(pod),
+        (error: Error) => failed.push(error.message),
+      );
+    for (let i = 0; i < rounds; i++) {
+      const making = [make(), make(), make()];
+      await sleep(15 * i);
+      await happens();
+      await Promise.all(making);
+    }
+    return { made, failed };
+  }
+
+  /** What was made works, what failed is gone once it is removed, as the kubelet would; and then everything. */
+  async function expectRightOrNothing({ made, failed }: { made: Pod[]; failed: string[] }): Promise<void> {
+    expect(made.length).toBeGreaterThan(0);
+    expect(new Set(made.map((pod) => pod.ip)).size).toBe(made.length);
+    const distant = await far.netns();
+    const answers = await Promise.all(made.map((pod) => ping(distant, pod.ip, 5)));
+    expect(made.filter((_, i) => answers[i] === undefined).map((pod) => pod.ip)).toEqual([]);
+
+    const ids = new Set(made.map((pod) => pod.id));
+    const halves = (await node.podIds()).filter((id) => !ids.has(id));
+    for (const id of halves) await node.removePod(id);
+    const settled = async () => {
+      const { addresses, veths, records, queued } = await traces(node.host);
+      const ips = made.map((pod) => pod.ip).toSorted();
+      return (
+        JSON.stringify(addresses) === JSON.stringify(ips) &&
+        veths.length === made.length &&
+        records.length === made.length &&
+        queued.length === 0
+      );
+    };
+    await until('nothing but what was made', settled, SETTLED).catch(async (error: Error) => {
+      const left = JSON.stringify(
+        { made: made.map((p) => p.ip), failed, ...(await traces(node.host)) },
+        null,
+        1,
+      );
+      throw new Error(`${error.message}: ${left}`);
+    });
+
+    await Promise.all(made.map((pod) => pod.remove()));
+    expect(await traces(node.host)).toEqual(NO_TRACES);
+    expect(readdirSync(node.netnsDir)).toEqual([]);
+    expect(await node.podIds()).toEqual([]);
+  }
+
+  test.each(['SIGTERM', 'SIGKILL'] as const)('is ended by %s and started again and again', async (signal) => {
+    const outcome = await makeMeanwhile(8, () => node.host.restart(signal));
+    // What comes at a bad moment fails, and says why.
+    for (const why of outcome.failed) expect(why).toMatch(UNAVAILABLE);
+    await expectRightOrNothing(outcome);
+  });
+
+  test('is taken over from again and again', async () => {
+    const outcome = await makeMeanwhile(6, () => node.host.takeOver());
+    // A runtime sees nothing of it.
+    expect(outcome.failed).toEqual([]);
+    await expectRightOrNothing(outcome);
+  });
+
+  test('is away for long: pods fail with the reason, and what they leave is cleared by the next daemon', async () => {
+    const before = await node.runPod();
+    await node.host.stop('SIGKILL');
+    const socket = `${node.host.runDir}/loden.sock`;
+    await expect(node.runPod()).rejects.toThrow(socket);
+    await before.remove();
+    await node.host.start();
+    for (const id of await node.podIds()) await node.removePod(id);
+    await until(
+      'nothing to be left',
+      async () => {
+        const left = await traces(node.host);
+        return JSON.stringify(left) === JSON.stringify(NO_TRACES);
+      },
+      SETTLED,
+    );
+    const after = await node.runPod();
+    expect(await ping(await far.netns(), after.ip, 5)).toBeDefined();
+    await after.remove();
+  });
+});
