@@ -9,6 +9,12 @@ export const VERSION = '0.1.0';
 /** `rtm_protocol` of every route Loden owns (linux/rtnetlink.h leaves 4..255 to user space; 76 is unused in rt_protos). */
 export const ROUTE_PROTOCOL = 76;
 
+/**
+ * `rtm_protocol` of pods' routes, on the host and in their namespaces. Not {@link ROUTE_PROTOCOL}: what has that one and does not follow from
+ * leases is removed.
+ */
+export const POD_ROUTE_PROTOCOL = 77;
+
 /** `rtm_protocol` of routes written by flanneld (RTPROT_BOOT): adopted, never assumed ours elsewhere. */
 export const RTPROT_BOOT = 3;
 

@@ -1,4 +1,4 @@
-import { ROUTE_PROTOCOL } from '../../contract.ts';
+import { POD_ROUTE_PROTOCOL } from '../../contract.ts';
 import type { Address, KernelObject, Neigh, Route, Sysctl, VethLink } from '../../kernel/types.ts';
 import type { Addr } from '../../net/addr.ts';
 import { everything, hostPrefix, network, type Prefix, samePrefix } from '../../net/prefix.ts';
@@ -107,5 +107,5 @@ const route = (dev: string, dst: Prefix, via?: Addr): Route => ({
   ...(via ? { via } : {}),
   dev,
   onlink: false,
-  protocol: ROUTE_PROTOCOL,
+  protocol: POD_ROUTE_PROTOCOL,
 });
