@@ -1,3 +1,4 @@
+import { NETLINK_CHUNK } from '../contract.ts';
 import { KernelError } from '../errors.ts';
 import { ERRNO } from '../netlink/errno.ts';
 import type { Message, Request } from '../netlink/message.ts';
@@ -19,8 +20,8 @@ export type Refusal = Pick<NetlinkFailure, 'errno' | 'code' | 'extack'>;
 type Outcome = KernelError | undefined;
 
 /**
- * Operations on their way to the kernel, in order and in as few exchanges as can be: an exchange ends only before a
- * sysctl, which is no message, and after a link was made, whose number the next message needs.
+ * Operations on their way to the kernel, in order and in as few exchanges as can be: an exchange is waited for only
+ * after a link was made, whose number the next message needs, and before a sysctl that is not written by the socket's thread.
  */
 export class Batch {
   readonly #socket: NetlinkSocket;
@@ -32,6 +33,8 @@ export class Batch {
   /** Not yet sent, with the operation they belong to; undefined: their failure does not matter. */
   #requests: Request[] = [];
   #owners: (number | undefined)[] = [];
+  /** Sent, and not waited for: the socket's thread takes things in order. They settle their own results. */
+  readonly #sent: Promise<void>[] = [];
   /** Devices that could not be made. */
   readonly #unmade = new Set<string>();
 
@@ -56,8 +59,9 @@ export class Batch {
       if (object.kind === 'sysctl') {
         let end = at + 1;
         while (ops[end]?.object.kind === 'sysctl') end++;
-        await this.#flush();
-        await this.#write(at, end);
+        const size = this.#requests.length;
+        await this.#inOrder(this.#flush(), size);
+        await this.#inOrder(this.#write(at, end), 0);
         at = end;
         continue;
       }
@@ -68,7 +72,17 @@ export class Batch {
       at++;
     }
     await this.#flush();
+    await Promise.all(this.#sent);
     return this.#results;
+  }
+
+  /** What the socket's thread does before all that is sent later need not be waited for. */
+  #inOrder(step: Promise<void>, size: number): Promise<void> | undefined {
+    if (this.#sysctls.writeAll === undefined || size > NETLINK_CHUNK) return step;
+    // Whoever waits for all of them is told.
+    step.catch(() => {});
+    this.#sent.push(step);
+    return undefined;
   }
 
   /** It would go to whoever has the name of the device that is not there. */

@@ -3,19 +3,21 @@ import type { DesiredState } from './desired.ts';
 import type { Kernel } from './kernel.ts';
 import type { ObservedLink, ObservedRoute } from './observed.ts';
 import { ObservedState } from './state.ts';
+import type { Sysctl } from './types.ts';
 
 /**
  * What the kernel holds of, and on, the devices that are wanted or that something is wanted on, and of no others: a host may
- * have thousands of devices and a million routes. `fresh`: see OnceOptions in once.ts. Rejects when the kernel does not
- * answer.
+ * have thousands of devices and a million routes. `fresh`, `known`: see OnceOptions in once.ts. At once when there is
+ * nothing to look at. Rejects when the kernel does not answer.
  */
-export async function lookAt(
+export function lookAt(
   kernel: Kernel,
   wanted: DesiredState,
   fresh: ReadonlyMap<string, number | undefined>,
-): Promise<ObservedState> {
+  known: ReadonlyMap<string, number>,
+): ObservedState | Promise<ObservedState> {
   const state = new ObservedState();
-  for (const [name, ifindex] of fresh) {
+  for (const [name, ifindex] of [...fresh, ...known]) {
     if (ifindex === undefined) continue;
     const link = bare(name, ifindex, wanted);
     state.setLink(ifindex, link);
@@ -23,7 +25,7 @@ export async function lookAt(
   }
   const names = new Set<string>();
   const need = (name: string | undefined): void => {
-    if (name !== undefined && !fresh.has(name)) names.add(name);
+    if (name !== undefined && !fresh.has(name) && !known.has(name)) names.add(name);
   };
   for (const o of wanted.link.values()) {
     need(o.name);
@@ -31,14 +33,23 @@ export async function lookAt(
   }
   const { address, neigh, fdb, route } = wanted;
   for (const objects of [address, neigh, fdb, route]) for (const o of objects.values()) need(o.dev);
-  const jobs: Promise<unknown>[] = [];
-  for (const name of names) jobs.push(device(kernel, state, name));
-  for (const { path, dev } of wanted.sysctl.values()) {
-    if (dev === undefined || !fresh.has(dev)) {
-      jobs.push(kernel.sysctl(path).then((value) => state.setSysctl(path, value)));
-    }
-  }
-  await Promise.all(jobs);
+  const sysctls = [...wanted.sysctl.values()].filter(({ dev }) => dev === undefined || !fresh.has(dev));
+  const hasPlaceless = Iterator.from(route.values()).some(({ dev }) => dev === undefined);
+  if (names.size + sysctls.length === 0 && !hasPlaceless) return state;
+  return look(kernel, state, wanted, names, sysctls);
+}
+
+async function look(
+  kernel: Kernel,
+  state: ObservedState,
+  wanted: DesiredState,
+  names: ReadonlySet<string>,
+  sysctls: readonly Sysctl[],
+): Promise<ObservedState> {
+  await Promise.all([
+    ...Array.from(names, (name) => device(kernel, state, name)),
+    ...sysctls.map(({ path }) => kernel.sysctl(path).then((value) => state.setSysctl(path, value))),
+  ]);
   const seen = [...names].map((name) => state.link(name)).filter((link) => link !== undefined);
   await Promise.all(seen.map((link) => standing(kernel, state, link, wanted)));
   await routes(kernel, state, seen, wanted);

@@ -21,6 +21,11 @@ export interface OnceOptions {
    */
   readonly fresh?: ReadonlyMap<string, number | undefined>;
   /**
+   * Devices that others hang on (a bridge), with their ifindex, as seen a moment ago: not looked for. Nothing is wanted of
+   * them or on them here.
+   */
+  readonly known?: ReadonlyMap<string, number>;
+  /**
    * Called as soon as a link has been made, before it is brought up and what belongs on it is put: the other end of a veth
    * can be seen to meanwhile, through a kernel of its namespace.
    */
@@ -40,8 +45,9 @@ export interface OnceResult {
  * the place of a desired object and ours. List a bridge before its ports. A device of another type in the place of a bridge
  * or a veth, or a veth without `peer` that is not there, is a difference and a failure, and nothing is put on it.
  *
- * For ADD, `fresh` names the host's end of the veth, `onMade` tells the ifindex of the pod's end (`peer`), and the pod's
- * side is put meanwhile with that end for `fresh`: two exchanges in either namespace, one more to find a bridge.
+ * For ADD, `fresh` names the host's end of the veth and `known` the bridge, `onMade` tells the ifindex of the pod's end
+ * (`peer`), and the pod's side is put meanwhile with that end for `fresh`: two exchanges in the host's namespace, and one in
+ * the pod's. With nothing to look at, the first message has left when this returns: time to open the pod's namespace.
  *
  * Rejects when the kernel does not answer (NativeError, KernelError); what it refuses is among the failures.
  */
@@ -52,7 +58,8 @@ export async function reconcileOnce(
 ): Promise<OnceResult> {
   const wanted = desiredState(desired);
   const fresh = options.fresh ?? NONE_FRESH;
-  const state = await lookAt(kernel, wanted, fresh);
+  const look = lookAt(kernel, wanted, fresh, options.known ?? NONE_KNOWN);
+  const state = look instanceof Promise ? await look : look;
   const differences: string[] = [];
   const failures: KernelError[] = [];
   const steps: Step[] = [];
@@ -68,6 +75,7 @@ export async function reconcileOnce(
 }
 
 const NONE_FRESH: ReadonlyMap<string, number | undefined> = new Map();
+const NONE_KNOWN: ReadonlyMap<string, number> = new Map();
 
 function devicesOf(wanted: DesiredState): ReadonlySet<string> {
   const devices = new Set<string>();

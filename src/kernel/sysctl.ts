@@ -7,7 +7,10 @@ export interface SysctlFiles {
   /** Undefined when there is no such file. */
   read(path: string): Promise<string | undefined>;
   write(path: string, value: string): Promise<void>;
-  /** Several at once, in order, none held back by the failure of another: undefined for each, or why not. */
+  /**
+   * Several at once, in order, none held back by the failure of another: undefined for each, or why not. After all that the
+   * socket was sent before, and before all that it is sent after.
+   */
   writeAll?(sysctls: readonly Sysctl[]): Promise<readonly (NodeJS.ErrnoException | undefined)[]>;
 }
 
