@@ -2,6 +2,7 @@
 
 #include "contract.h"
 #include "json.h"
+#include "json_string.h"
 
 namespace loden::cni {
 namespace {

@@ -96,10 +96,10 @@ int Daemon::ConnectAfterRestart(const Deadline& deadline) {
   return fd;
 }
 
-Daemon::Reached Daemon::Ask(std::string_view body, bool wait) {
+Daemon::Reached Daemon::Ask(std::string_view body) {
   const Deadline deadline(kTimeout);
   int fd = Connect(deadline);
-  if (fd == -ENOENT && wait && WasJustThere()) fd = ConnectAfterRestart(deadline);
+  if (fd == -ENOENT && WasJustThere()) fd = ConnectAfterRestart(deadline);
   if (fd < 0) {
     Explain(-fd);
     return Reached::kAbsent;

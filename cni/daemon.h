@@ -27,8 +27,8 @@ class Daemon {
   Daemon(const char* socket, std::span<char> place) : socket_(socket), place_(place) {}
 
   // Sends a request and waits for its answer, which stands until the next is asked for. If the daemon is just being
-  // restarted it is waited for, unless `wait` is false. All of it takes kTimeout at most.
-  Reached Ask(std::string_view body, bool wait);
+  // restarted it is waited for. All of it takes kTimeout at most.
+  Reached Ask(std::string_view body);
   const HttpAnswer& answer() const { return answer_; }
 
   // What is wrong, and what to do, when it was not answered.

@@ -9,30 +9,40 @@
 #include <cstdlib>
 
 #include "contract.h"
-#include "json.h"
+#include "json_string.h"
 
 namespace loden::cni {
+namespace {
+
+// Those of the specification, and libcni's CNI_NETNS_OVERRIDE.
+constexpr const char* kNames[] = {"CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS",         "CNI_IFNAME",
+                                  "CNI_ARGS",    "CNI_PATH",        "CNI_NETNS_OVERRIDE"};
+
+}  // namespace
 
 std::string_view Variable(const char* name) {
   const char* value = getenv(name);
   return value ? value : "";
 }
 
-bool PutVariables(Text* out) {
-  static constexpr const char* kNames[] = {"CNI_COMMAND", "CNI_CONTAINERID", "CNI_NETNS",         "CNI_IFNAME",
-                                           "CNI_ARGS",    "CNI_PATH",        "CNI_NETNS_OVERRIDE"};
-  size_t bytes = 0;
+void PutVariables(Text* out) {
+  bool first = true;
   out->Put('{');
   for (const char* name : kNames) {
     const char* value = getenv(name);
     if (value == nullptr) continue;
-    if (bytes > 0) out->Put(',');
-    bytes += strlen(name) + strlen(value);
+    if (!first) out->Put(',');
+    first = false;
     PutJsonString(out, name);
     out->Put(':');
     PutJsonString(out, value);
   }
   out->Put('}');
+}
+
+bool VariablesFit() {
+  size_t bytes = 0;
+  for (const char* name : kNames) bytes += Variable(name).size();
   return bytes <= kLargestConfig;
 }
 

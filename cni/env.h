@@ -11,8 +11,10 @@ namespace loden::cni {
 
 // A variable of the environment; "" when it is not set.
 std::string_view Variable(const char* name);
-// Those that the daemon is told, as an object of JSON. False if together they are longer than kLargestConfig.
-bool PutVariables(Text* out);
+// Those that the daemon is told, as an object of JSON.
+void PutVariables(Text* out);
+// Are they together no longer than kLargestConfig?
+bool VariablesFit();
 // Our network namespace, `<dev>:<ino>`; nothing when that cannot be told.
 void PutOwnNetns(Text* out);
 

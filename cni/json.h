@@ -1,9 +1,8 @@
 // As much of JSON (RFC 8259) as the plugin needs. Nothing is allocated, nothing recurses.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
-
-#include "text.h"
 
 namespace loden::cni {
 
@@ -45,12 +44,5 @@ class JsonReader {
   // Nothing of the object or array just entered has been read: no comma comes before what is next.
   bool fresh_ = false;
 };
-
-// The contents of a string as text; false if it holds a zero byte, or does not fit. A lone surrogate becomes U+FFFD.
-bool JsonUnescape(std::string_view raw, Text* out);
-// Is `raw`, unescaped, `text` (ASCII)? Names may be written with escapes.
-bool JsonEquals(std::string_view raw, std::string_view text);
-// A string with its quotes. Bytes that are not UTF-8 become U+FFFD.
-void PutJsonString(Text* out, std::string_view text);
 
 }  // namespace loden::cni

@@ -1,20 +1,20 @@
 // The CNI plugin: takes a runtime's call to the daemon, and brings the answer back. docs/cni.md explains it.
 #include <signal.h>
 
+#include "call.h"
 #include "config.h"
 #include "contract.h"
-#include "daemon.h"
 #include "env.h"
-#include "json.h"
 #include "output.h"
 
 namespace loden::cni {
 namespace {
 
-// A page of these costs something only when it is used.
+// All the memory there is. A page of it costs something only when it is used.
 char g_input[kLargestConfig + 1];
 char g_request[kLargestRequest];
-char g_answer[kLargestRequest];
+char g_answer[kLargestRequest + HttpAnswer::kMaxHead];
+char g_delegates[4 << 20];
 
 int Main() {
   signal(SIGPIPE, SIG_IGN);
@@ -28,21 +28,11 @@ int Main() {
     msg.Put("error reading from stdin: ").Put(input.why);
     return Fail(config.version(), Code::kIoFailure, msg.view());
   }
-  Text request(g_request, sizeof g_request);
-  request.Put("{\"env\":");
-  PutVariables(&request);
-  request.Put(",\"stdin\":");
-  PutJsonString(&request, input.text);
-  request.Put(",\"netns\":\"");
-  PutOwnNetns(&request);
-  request.Put("\"}");
-  Daemon daemon(config.socket(), g_answer);
-  switch (daemon.Ask(request.view(), true)) {
-    case Daemon::Reached::kAnswered:
-      return Print(daemon.answer().body(), daemon.answer().status() == 200 ? 0 : 1);
-    default:
-      return Fail(config.version(), Code::kTryAgainLater, daemon.why(), daemon.advice());
+  if (!VariablesFit()) {
+    return Fail(config.version(), Code::kInvalidEnvironment, "the CNI variables are together longer than 1 MiB");
   }
+  Call call(command, input.text, &config, {g_request, g_answer, g_delegates});
+  return call.Run();
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "contract.h"
-#include "json.h"
+#include "json_string.h"
 
 namespace loden::cni {
 namespace {
