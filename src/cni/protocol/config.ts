@@ -114,9 +114,9 @@ function readRoutes(ipam: JsonObject, problems: Problem[]): Prefix[] {
     const prefix = typeof dst === 'string' ? parsePrefix(dst) : undefined;
     if (!prefix) complain(problems, `${path}.dst`, 'address/length', dst);
     const gw = member(element, 'gw');
-    if (gw !== undefined && gw !== '')
-      complain(problems, `${path}.gw`, "nothing: a container's routes go by its node", gw);
-    if (!prefix || prefix.len === 0) return undefined;
+    const foreign = gw !== undefined && gw !== '';
+    if (foreign) complain(problems, `${path}.gw`, "nothing: a container's routes go by its node", gw);
+    if (!prefix || foreign || prefix.len === 0) return undefined;
     const whole = network(prefix);
     const text = formatPrefix(whole);
     if (seen.has(text)) return undefined;
