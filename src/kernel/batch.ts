@@ -35,6 +35,8 @@ export class Batch {
   #owners: (number | undefined)[] = [];
   /** Sent, and not waited for: the socket's thread takes things in order. They settle their own results. */
   readonly #sent: Promise<void>[] = [];
+  /** Made just now: the sysctls that follow it come before it is up. */
+  #unfinished: { readonly at: number; readonly o: Link; readonly made: ObservedLink } | undefined;
   /** Devices that could not be made. */
   readonly #unmade = new Set<string>();
 
@@ -65,12 +67,14 @@ export class Batch {
         at = end;
         continue;
       }
+      this.#finish();
       if (!this.#isLost(at)) {
         if (verb === 'create' && object.kind === 'link') await this.#make(at, object);
         else this.#add(at);
       }
       at++;
     }
+    this.#finish();
     await this.#flush();
     await Promise.all(this.#sent);
     return this.#results;
@@ -137,6 +141,14 @@ export class Batch {
     }
     this.#names.set(made.ifindex, made.name);
     this.#ops[at]!.onMade?.(made);
+    this.#unfinished = { at, o, made };
+  }
+
+  /** What a link is told once it has its sysctls. */
+  #finish(): void {
+    if (!this.#unfinished) return;
+    const { at, o, made } = this.#unfinished;
+    this.#unfinished = undefined;
     // What waits, waits in the device's own queues. The kernel's default queues would lie idle, and take 48 MB: three rings of
     // TXQLEN for each of 256 queues (net/sched/sch_generic.c pfifo_fast_init). A kernel that has none refuses this.
     if (o.tun) this.#push(rootQdisc(made.ifindex, 'noqueue'), undefined);
@@ -175,12 +187,14 @@ export class Batch {
   }
 
   async #write(from: number, to: number): Promise<void> {
-    const sysctls = this.#ops.slice(from, to).map(({ object }) => object as Sysctl);
+    const due: number[] = [];
+    for (let at = from; at < to; at++) if (!this.#isLost(at)) due.push(at);
+    const sysctls = due.map((at) => this.#ops[at]!.object as Sysctl);
     const failures = await writeAll(this.#sysctls, sysctls);
     for (const [i, failure] of failures.entries()) {
       if (!failure) continue;
       const { code = 'EIO', message } = failure;
-      this.#refuse(from + i, { errno: ERRNO[code] ?? ERRNO.EIO!, code, extack: message });
+      this.#refuse(due[i]!, { errno: ERRNO[code] ?? ERRNO.EIO!, code, extack: message });
     }
   }
 }

@@ -103,8 +103,8 @@ export interface Kernel {
   sysctl(path: string): Promise<string | undefined>;
   /**
    * Carry out the operations in order, none held back by the failure of another, but for what belongs on a device that
-   * could not be made in the same batch (ENODEV): it would go to whoever has the name. One result for each: undefined, or
-   * why it failed. Callers keep batches at about NETLINK_CHUNK operations.
+   * could not be made in the same batch (ENODEV): it would go to whoever has the name. A link that is made comes up after
+   * the sysctls that follow it directly. One result for each: undefined, or why it failed. Callers keep batches at about NETLINK_CHUNK operations.
    */
   apply(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]>;
   /**

@@ -10,7 +10,7 @@ import { lookAt } from './look.ts';
 import type { ObservedLink } from './observed.ts';
 import { settled } from './outcome.ts';
 import { isVacuous } from './sysctl.ts';
-import { type KernelObject, type Link, subjectOf } from './types.ts';
+import { type KernelObject, type Owner, subjectOf } from './types.ts';
 
 export interface OnceOptions {
   /** False: only look, change nothing. */
@@ -63,21 +63,22 @@ export async function reconcileOnce(
   const differences: string[] = [];
   const failures: KernelError[] = [];
   const steps: Step[] = [];
-  for (const item of plan(state, wanted, { devices: devicesOf(wanted) }, { prune: false })) {
+  for (const item of plan(state, wanted, ownerOf(wanted), { prune: false })) {
     if (!item || item.kind === 'adopted') continue;
     const object = item.object as KernelObject;
     if (!fresh.has(subjectOf(object) ?? '')) differences.push(difference(item, state));
     if (item.kind === 'step') steps.push(item);
     else if (options.apply) failures.push(...hopeless(item));
   }
-  if (options.apply) failures.push(...(await carryOut(kernel, steps, options.onMade)));
+  if (options.apply) failures.push(...(await run(kernel, inOrder(steps, options.onMade))));
   return { differences, failures };
 }
 
 const NONE_FRESH: ReadonlyMap<string, number | undefined> = new Map();
 const NONE_KNOWN: ReadonlyMap<string, number> = new Map();
 
-function devicesOf(wanted: DesiredState): ReadonlySet<string> {
+/** The devices are given; routes are told by their protocol. */
+function ownerOf(wanted: DesiredState): Owner {
   const devices = new Set<string>();
   for (const objects of Object.values(wanted)) {
     for (const o of objects.values()) {
@@ -85,7 +86,7 @@ function devicesOf(wanted: DesiredState): ReadonlySet<string> {
       if (dev !== undefined) devices.add(dev);
     }
   }
-  return devices;
+  return { devices, protocols: new Set(Array.from(wanted.route.values(), (o) => o.protocol)) };
 }
 
 function hopeless({ kind, object, ...item }: Blocked | Conflict): KernelError[] {
@@ -100,53 +101,40 @@ function hopeless({ kind, object, ...item }: Blocked | Conflict): KernelError[] 
 }
 
 /**
- * Sysctls of a device are there once it is, and some count only before it comes up (accept_dad, accept_ra): what is on its
- * way up gets them first. Without that, all goes in as few exchanges as can be.
+ * Sysctls of a device are there once it is, and some count only before it comes up (accept_dad, accept_ra): each link gets
+ * its own then. All of it is one batch.
  */
-async function carryOut(
-  kernel: Kernel,
-  steps: readonly Step[],
-  onMade: OnceOptions['onMade'],
-): Promise<KernelError[]> {
-  const sysctls: Op[] = [];
-  const rest: Op[] = [];
-  const first: Op[] = [];
-  /** Made, but down. */
-  const waiting: Link[] = [];
-  const made = new Map<string, ObservedLink>();
-  const tuned = new Set<string | undefined>();
-  for (const { object } of steps) if (object.kind === 'sysctl') tuned.add(object.dev);
-  const note = (link: ObservedLink): void => {
-    made.set(link.name, link);
-    onMade?.(link);
+function inOrder(steps: readonly Step[], onMade: OnceOptions['onMade']): Op[] {
+  const sysctls = Map.groupBy(
+    steps.filter(({ object }) => object.kind === 'sysctl').flatMap(({ ops }) => ops),
+    ({ object }) => subjectOf(object as KernelObject),
+  );
+  const take = (dev: string | undefined): readonly Op[] => {
+    const those = sysctls.get(dev) ?? [];
+    sysctls.delete(dev);
+    return those;
   };
-  for (const op of steps.flatMap(({ ops }) => ops)) {
-    const isTuned = op.object.kind === 'link' && tuned.has(op.object.name);
-    if (op.object.kind === 'sysctl') sysctls.push(op);
-    else if (op.verb === 'create' && op.object.kind === 'link') {
-      if (isTuned && op.object.up) {
-        waiting.push(op.object);
-        first.push({ verb: 'create', object: { ...op.object, up: false }, onMade: note });
-      } else rest.push({ ...op, onMade: note });
-    } else if (op.verb === 'delete' && isTuned) first.push(op);
-    // A larger MTU may be what gives a device its IPv6 sysctls.
-    else if (op.verb === 'change' && isTuned && op.change.up && op.object.up && op.change.mtu) {
-      first.push({ ...op, change: { ...op.change, up: false } });
-      rest.push({ ...op, change: { ...NO_CHANGE, up: true } });
-    } else rest.push(op);
+  const first: Op[] = [];
+  const rest: Op[] = [];
+  for (const { object, ops } of steps) {
+    if (object.kind === 'sysctl') continue;
+    if (object.kind !== 'link') {
+      rest.push(...ops);
+      continue;
+    }
+    for (const op of ops) {
+      if (op.verb === 'create') first.push(onMade ? { ...op, onMade } : op, ...take(object.name));
+      // A larger MTU may be what gives a device its IPv6 sysctls.
+      else if (op.verb === 'change' && op.change.up && op.change.mtu)
+        first.push({ ...op, change: { ...op.change, up: false } }, ...take(object.name), {
+          ...op,
+          change: { ...NO_CHANGE, up: true },
+        });
+      else if (op.verb === 'change') first.push(...take(object.name), op);
+      else first.push(op);
+    }
   }
-  const failures = first.length > 0 ? await run(kernel, first) : [];
-  const ups: Op[] = [];
-  const unmade = new Set<string>();
-  for (const link of waiting) {
-    const observed = made.get(link.name);
-    if (observed) ups.push({ verb: 'change', object: link, observed, change: { ...NO_CHANGE, up: true } });
-    else unmade.add(link.name);
-  }
-  const isDue = ({ object }: Op): boolean =>
-    unmade.size === 0 || !unmade.has(subjectOf(object as KernelObject) ?? '');
-  failures.push(...(await run(kernel, [...sysctls.filter(isDue), ...ups, ...rest.filter(isDue)])));
-  return failures;
+  return [...first, ...[...sysctls.values()].flat(), ...rest];
 }
 
 async function run(kernel: Kernel, ops: readonly Op[]): Promise<KernelError[]> {

@@ -75,7 +75,9 @@ const isFlanneldOnlink = (o: ObservedRoute, owner: Owner): boolean =>
   owner.devices.has(o.dev);
 
 export const ownsRoute = (o: ObservedRoute, owner: Owner): boolean =>
-  o.protocol === ROUTE_PROTOCOL || isFlanneldOnlink(o, owner);
+  owner.protocols
+    ? owner.protocols.has(o.protocol)
+    : o.protocol === ROUTE_PROTOCOL || isFlanneldOnlink(o, owner);
 
 /** The same way to the same place; the protocol says only who wrote it. */
 export const sameRoute = (o: ObservedRoute, wanted: Route): boolean =>

@@ -160,6 +160,8 @@ export const KIND_ORDER: readonly KindName[] = ['link', 'sysctl', 'address', 'ne
 export interface Owner {
   /** Devices this daemon makes or adopts, e.g. `flannel.1`. */
   readonly devices: ReadonlySet<string>;
+  /** rtm_protocol of its routes. Absent: ROUTE_PROTOCOL, and what flanneld has left on the devices. */
+  readonly protocols?: ReadonlySet<number>;
 }
 
 /** Identity of an object: two objects with one key cannot both exist in the kernel. */
