@@ -1,15 +1,17 @@
+import { writeFileSync } from 'node:fs';
 import { Cluster } from '../test/support/cluster.ts';
 import { keptDemo, type Owner, thisProcess } from '../test/support/owner.ts';
 import { pingMatrix } from '../test/support/ping.ts';
+import { lodenConfig } from '../test/support/plugin.ts';
 import { tcpThroughput } from '../test/support/throughput.ts';
-import type { Workload } from '../test/support/workload.ts';
-import { lookAround } from './lookAround.ts';
+import { Workload } from '../test/support/workload.ts';
+import { configFile, lookAround } from './lookAround.ts';
 import { type DemoOptions, parseOptions, USAGE } from './options.ts';
 import { pingTable, rate, Screen } from './screen.ts';
 
 const THROUGHPUT_SECONDS = 3;
 
-/** Hosts, daemons and pods, and what goes between them. Returns what `--json` prints. */
+/** Hosts, daemons and pods, and what goes between them. Returns what `--json` prints, and the last pod. */
 async function demo(cluster: Cluster, options: DemoOptions, screen: Screen) {
   await screen.step(`${options.hosts} hosts on one Ethernet, as network namespaces`, async () => {
     for (let i = 0; i < options.hosts; i++) await cluster.addHost();
@@ -19,11 +21,16 @@ async function demo(cluster: Cluster, options: DemoOptions, screen: Screen) {
     Promise.all(hosts.map((host) => host.start())),
   );
   const pods: Workload[] = [];
-  await screen.step("a workload behind each host's subnet", async () => {
-    for (const host of hosts) pods.push(await host.workload());
+  await screen.step('a workload on each host, attached by the CNI plugin', async () => {
+    for (const host of hosts) {
+      pods.push(await host.workload());
+      writeFileSync(configFile(host), `${JSON.stringify(lodenConfig(host), null, 2)}\n`);
+    }
   });
 
   const first = hosts[0]!;
+  const { plugin, container } = Workload.attaching(first, pods[0]!.netns);
+  screen.print(`\n$ ${plugin.shell('ADD', container, configFile(first))}`);
   screen.print(`\n$ loden leases --run-dir ${first.runDir}`);
   screen.print((await first.loden('leases', '--run-dir', first.runDir)).trimEnd());
   screen.print();
@@ -45,6 +52,7 @@ async function demo(cluster: Cluster, options: DemoOptions, screen: Screen) {
   screen.print(`    ${rate(throughput.bitsPerSecond)} through ${options.backend} (${how})`);
 
   return {
+    far: b,
     backend: options.backend,
     hosts: hosts.map((host) => ({
       name: host.name,
@@ -99,9 +107,9 @@ async function main(): Promise<void> {
     if (!options.keep) {
       stack.defer(() => screen.step('everything removed', () => cluster[Symbol.asyncDispose]()));
     }
-    const result = await demo(cluster, options, screen);
+    const { far, ...result } = await demo(cluster, options, screen);
     if (options.json) process.stdout.write(`${JSON.stringify(result, null, 2)}\n`);
-    if (options.keep) screen.print(lookAround(cluster, options.backend));
+    if (options.keep) screen.print(lookAround(cluster, far, options.backend));
   } catch (error) {
     if (options.keep) owner.remove();
     throw error;

@@ -40,6 +40,7 @@ export class Host implements AsyncDisposable {
   readonly subnetFile: string;
   readonly #options: HostOptions;
   readonly #workloads: Workload[] = [];
+  #labels = 0;
   #daemon: Proc | undefined;
 
   private constructor(owner: Owner, at: Attachment, options: HostOptions) {
@@ -199,14 +200,30 @@ export class Host implements AsyncDisposable {
     await this.start();
   }
 
-  /** A pod on this host, with the next free address of its subnet. Needs subnet.env. */
-  async workload(label = `pod${this.#workloads.length + 1}`): Promise<Workload> {
-    const workload = await Workload.byHand(this, label, this.#workloads.length);
+  /**
+   * A pod on this host with the next free address of its subnet, attached by the plugin through the daemon. On a host that never had
+   * a daemon of ours (flannel's, a forwarder's) by hand, from subnet.env.
+   */
+  async workload(label = `pod${++this.#labels}`): Promise<Workload> {
+    const workload = this.#daemon
+      ? await Workload.create(this, label)
+      : await Workload.byHand(this, label, this.#workloads.length);
     this.#workloads.push(workload);
     return workload;
   }
 
+  /** Pods are detached if the daemon can be asked for it: else they go with the host, as in a crash. */
   async [Symbol.asyncDispose](): Promise<void> {
+    const asked = this.#daemon?.ended === undefined && this.#daemon !== undefined;
+    if (
+      asked &&
+      (await this.request('/healthz').then(
+        () => true,
+        () => false,
+      ))
+    ) {
+      for (const workload of this.#workloads) await workload.detach();
+    }
     await this.#daemon?.stop('SIGKILL');
     for (const workload of this.#workloads) await workload[Symbol.asyncDispose]();
     await this.netns[Symbol.asyncDispose]();

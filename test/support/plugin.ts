@@ -146,11 +146,10 @@ export class Plugin {
     };
   }
 
-  /** What a shell would be given to do a call by hand. */
-  shell(command: string, container: Container): string {
+  /** A call for a shell, the configuration being in `file`. */
+  shell(command: string, container: Container, file: string): string {
     const variables = Object.entries(this.env(command, container)).map(([name, value]) => `${name}=${value}`);
-    const argv = this.#netns.argv(['env', ...variables, this.#executable()]).join(' ');
-    return `echo '${JSON.stringify(this.config)}' | ${argv}`;
+    return [...variables, 'ip netns exec', this.#netns.name, this.#executable(), `<${file}`].join(' ');
   }
 
   /** The bare process: this environment beside the usual one, this standard input; never rejects for how it ends. */

@@ -1,10 +1,12 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { formatAddr } from '../../src/net/addr.ts';
 import { localMac } from '../../src/net/mac.ts';
 import { formatPrefix, network, offset, prefix } from '../../src/net/prefix.ts';
 import type { Host } from './host.ts';
 import { Netns } from './netns.ts';
-import { type Container, lodenConfig, Plugin, type PluginResult } from './plugin.ts';
+import { type Container, lodenConfig, Plugin, type PluginResult, storeOf } from './plugin.ts';
 
 const BRIDGE = 'cni0';
 
@@ -29,10 +31,15 @@ export class Workload implements AsyncDisposable {
     this.#detach = detach;
   }
 
-  /** How a pod of that name is attached on a host: the plugin with its configuration, and the container. */
-  static attaching(host: Host, netns: Netns): { plugin: Plugin; container: Container } {
-    const id = createHash('sha256').update(netns.name).digest('hex');
-    return { plugin: new Plugin(host.netns, lodenConfig(host)), container: { id, netns: netns.path } };
+  /** How a pod is attached on a host: the plugin with its configuration, and the container. */
+  static attaching(
+    host: Host,
+    netns: Pick<Netns, 'name' | 'path'>,
+  ): { plugin: Plugin; container: Container } {
+    return {
+      plugin: new Plugin(host.netns, lodenConfig(host)),
+      container: { id: netns.name, netns: netns.path },
+    };
   }
 
   /** Attached by the plugin, which asks the daemon of the host: that must run and have a lease. */
@@ -42,7 +49,10 @@ export class Workload implements AsyncDisposable {
     try {
       const result: PluginResult = await plugin.add(container);
       const addresses = result.ips.map(({ address }) => address.replace(/\/.*/, ''));
-      return new Workload(host, netns, addresses, () => plugin.del(container, result));
+      return new Workload(host, netns, addresses, async () => {
+        await plugin.del(container, result);
+        await expectGone(host, result, addresses);
+      });
     } catch (error) {
       await netns[Symbol.asyncDispose]();
       throw error;
@@ -102,5 +112,21 @@ export class Workload implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.netns[Symbol.asyncDispose]();
+  }
+}
+
+/** What an attachment has had on its host must be free again. */
+async function expectGone(host: Host, result: PluginResult, addresses: readonly string[]): Promise<void> {
+  const links = await host.netns.ipJson<{ ifname: string }[]>('link show type veth');
+  const ends = (result.interfaces ?? []).filter(({ name, sandbox }) => !sandbox && name !== BRIDGE);
+  const there = ends.filter(({ name }) => links.some(({ ifname }) => ifname === name));
+  const taken = addresses.filter((address) =>
+    existsSync(join(storeOf(host), String(lodenConfig(host).name), address)),
+  );
+  const left = [...there.map(({ name }) => name), ...taken];
+  if (ends.length === 0 || left.length > 0) {
+    throw new Error(
+      `${host.name}: DEL has left ${left.join(', ') || 'who knows what: ADD has named no device'}`,
+    );
   }
 }
