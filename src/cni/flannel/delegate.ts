@@ -100,14 +100,17 @@ function ipamRoutes(routes: unknown): JsonObject[] {
 /** No plugin of that name is in CNI_PATH; a shell's number for it, which the plugin binary gives. */
 const NOT_FOUND = 127;
 
+/** Codes are unsigned, and 0 is none. */
+const isCode = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;
+
 /** The failure of a delegate as the runtime is to see it: with the delegate's own code and words where it printed them. */
 export function delegateError(plugin: string, command: string, outcome: DelegateOutcome): CniError {
   const failed = `failed to delegate ${command.toLowerCase()}`;
   try {
     const said: unknown = JSON.parse(outcome.stdout);
-    if (isObject(said) && Number.isSafeInteger(said.code) && typeof said.msg === 'string') {
+    if (isObject(said) && isCode(said.code) && typeof said.msg === 'string') {
       const details = typeof said.details === 'string' ? said.details : undefined;
-      return new CniError(said.code as number, `${failed}: ${plugin}: ${said.msg}`, details);
+      return new CniError(said.code, `${failed}: ${plugin}: ${said.msg}`, details);
     }
   } catch {
     // No error object: its output, if any, follows.
