@@ -1,4 +1,4 @@
-import { formatAddr } from '../net/addr.ts';
+import { type Addr, formatAddr } from '../net/addr.ts';
 import { formatPrefix } from '../net/prefix.ts';
 import { addressMac, hostIfName, hostMac } from './attach/names.ts';
 import { openNetns } from './attach/netns.ts';
@@ -6,6 +6,7 @@ import type { Context } from './context.ts';
 import { CniError, CODE } from './errors.ts';
 import { inUse } from './inUse.ts';
 import { type AddressRange, rangeOf } from './ipam/choose.ts';
+import type { Reservation } from './ipam/store.ts';
 import type { LodenConfig } from './protocol/config.ts';
 import { ownNetns } from './protocol/failure.ts';
 import { mergeResults } from './protocol/prevResult.ts';
@@ -13,6 +14,7 @@ import type { AddRequest } from './protocol/request.ts';
 import { formatResult, resultOf } from './protocol/result.ts';
 import { keyOf } from './records.ts';
 import { takeBack } from './release.ts';
+import { sweepDead } from './sweep.ts';
 import type { Attachment, NodeNetwork } from './types.ts';
 
 /** The node's network now. Throws {@link CniError} 11 with the reason when there is none. */
@@ -38,7 +40,7 @@ export function add(ctx: Context, req: AddRequest, config: LodenConfig): Promise
     try {
       ctx.records.begin(begun);
       if (ctx.step) await ctx.step('begun');
-      const addresses = await ctx.ipam.reserve(begun, { owner: begun, ranges, requested: req.asked.ips });
+      const addresses = await reserve(ctx, begun, { owner: begun, ranges, requested: req.asked.ips });
       if (ctx.step) await ctx.step('reserved');
       const attachment = complete(begun, req, ranges, addresses);
       using netns = await opening;
@@ -61,6 +63,18 @@ export function add(ctx: Context, req: AddRequest, config: LodenConfig): Promise
       throw error;
     }
   });
+}
+
+/** Where there is no address, that of a pod may be one that ended without a DEL of ours. Throws {@link CniError}. */
+async function reserve(ctx: Context, begun: Attachment, what: Reservation): Promise<readonly Addr[]> {
+  try {
+    return await ctx.ipam.reserve(begun, what);
+  } catch (error) {
+    const isTaken =
+      error instanceof CniError && (error.code === CODE.usedUp || error.code === CODE.addressTaken);
+    if (!isTaken || (await sweepDead(ctx)) === 0) throw error;
+    return await ctx.ipam.reserve(begun, what);
+  }
 }
 
 /** An interface is added once; what an ADD could not take back is taken back first. */
@@ -100,7 +114,7 @@ const complete = (
   begun: Attachment,
   { asked }: AddRequest,
   ranges: readonly AddressRange[],
-  addresses: Awaited<ReturnType<Context['ipam']['reserve']>>,
+  addresses: readonly Addr[],
 ): Attachment => ({
   ...begun,
   mac: asked.mac ?? addressMac(addresses),

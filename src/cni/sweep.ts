@@ -37,8 +37,9 @@ export const rememberBoot = (file: string, boot: Boot): Promise<void> =>
 
 /** Take back ADDs that were never answered, and give back what the kernel has lost: pods that died with their namespaces, or with a boot. */
 export async function sweepRecords(ctx: Context): Promise<void> {
+  const records = [...ctx.records.all()];
   const ends = await ctx.engine.hostEnds();
-  for (const record of [...ctx.records.all()]) {
+  for (const record of records) {
     const { attachment: a, state } = record;
     const whose = { containerId: a.containerId, ifname: a.ifname, network: a.network };
     await ctx.mutex
@@ -57,6 +58,25 @@ export async function sweepRecords(ctx: Context): Promise<void> {
         ctx.log.error({ err, ...whose }, 'cannot clean up an attachment; the next start tries again'),
       );
   }
+}
+
+/** Give back what the kernel has lost, while calls are under way: what one of them works on is left to it. Returns how many. */
+export async function sweepDead(ctx: Context): Promise<number> {
+  // Of what is attached before the look, the host's end must be seen.
+  const records = [...ctx.records.all()].filter((r) => r.state === 'attached');
+  const ends = await ctx.engine.hostEnds();
+  let gone = 0;
+  for (const record of records) {
+    const { attachment: a } = record;
+    if (ends.has(a.hostIf) || ctx.mutex.busy(keyOf(a)) || ctx.records.get(a) !== record) continue;
+    await ctx.mutex.run(keyOf(a), () => forget(ctx, a));
+    gone++;
+    ctx.log.info(
+      { containerId: a.containerId, ifname: a.ifname },
+      'the pod is gone: its addresses are free again',
+    );
+  }
+  return gone;
 }
 
 /**
