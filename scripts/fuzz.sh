@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzzes the forwarder's core for a while: npm run fuzz -- [--minutes N] [TARGET...]
+# Fuzzes the forwarder's core and what the CNI plugin reads for a while: npm run fuzz -- [--minutes N] [TARGET...]
 #   --minutes N   for each target (5)
 #   TARGET        only these of native/fuzz/TARGET_fuzz.cc
 # Starts from the committed corpus and from what earlier runs kept in build/fuzz/TARGET/. A finding ends its target; the input is

@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { CNI } from './cniSeeds.ts';
 
 /**
  * Where fuzzing starts: an input for each case that a mutation would hardly hit. Run by node it writes native/fuzz/corpus/TARGET/seed-*; each
@@ -428,7 +429,7 @@ const table: Seeds = {
 };
 
 /** By target, by name. */
-export const SEEDS: Readonly<Record<string, Seeds>> = { ingress, egress, icmp: ICMP, table };
+export const SEEDS: Readonly<Record<string, Seeds>> = { ingress, egress, icmp: ICMP, table, cni: CNI };
 
 /** Writes them all, and removes those that are none any more. */
 function write(): void {

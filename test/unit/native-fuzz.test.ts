@@ -12,7 +12,13 @@ import { run } from '../support/proc.ts';
 const FUZZ = fileURLToPath(new URL('../../native/fuzz', import.meta.url));
 const SAN = 'fuzzer,address,undefined';
 /** How many inputs are tried, beginning with the corpus. */
-const RUNS: Readonly<Record<string, number>> = { icmp: 10_000, table: 1_000, ingress: 1_500, egress: 1_000 };
+const RUNS: Readonly<Record<string, number>> = {
+  icmp: 10_000,
+  table: 1_000,
+  ingress: 1_500,
+  egress: 1_000,
+  cni: 50_000,
+};
 
 const targets = readdirSync(FUZZ)
   .filter((f) => f.endsWith('_fuzz.cc'))
