@@ -45,6 +45,6 @@ export async function traces(host: PluginHost, network = 'pods'): Promise<Traces
     addresses: storedAddresses(storeOf(host), network),
     veths: await hostEnds(host.netns),
     records: files(join(host.stateDir, CNI.attachments)),
-    queued: files(join(host.stateDir, CNI.delQueue)),
+    queued: files(join(host.stateDir, CNI.delQueue)).filter((name) => name.endsWith('.json')),
   };
 }
