@@ -7,6 +7,7 @@ import { compareLink, isMakeable, ownsLink } from './link.ts';
 import type { Rows } from './listing.ts';
 import { ownsNeigh, sameNeigh } from './neigh.ts';
 import type { ObservedFdb, ObservedRoute } from './observed.ts';
+import { IPV6_MTU } from './podLink.ts';
 import { IPV6_METRIC, isAdoptable, ownsRoute, sameNextHop, sameRoute } from './route.ts';
 import type { ObservedState } from './state.ts';
 import { isVacuous, sameValue } from './sysctl.ts';
@@ -85,6 +86,8 @@ class Differ {
   readonly #fresh = new Set<string>();
   /** Links this plan gives another MAC: the kernel drops their neighbours. */
   readonly #newMac = new Set<string>();
+  /** Links this plan gives an MTU that IPv6 can do with: their IPv6 sysctls are born with it. */
+  readonly #newIpv6 = new Set<string>();
   /** Names of wanted links that others have: nothing of ours goes there. */
   readonly #foreign = new Set<string>();
 
@@ -150,6 +153,7 @@ class Differ {
       this.#fresh.add(wanted.name);
       return put(key, wanted, { verb: 'delete', object: there }, create);
     }
+    if (verdict.mtu && there.mtu < IPV6_MTU && wanted.mtu >= IPV6_MTU) this.#newIpv6.add(wanted.name);
     if (verdict.mac) this.#newMac.add(wanted.name);
     return put(key, wanted, { verb: 'change', object: wanted, observed: there, change: verdict });
   }
@@ -157,7 +161,8 @@ class Differ {
   sysctls = () =>
     this.#each(this.#desired.sysctl, notYet, (wanted, key) => {
       const { read, value } = this.#observed.sysctl(wanted.path);
-      const reset = wanted.dev !== undefined && this.#fresh.has(wanted.dev);
+      const { dev } = wanted;
+      const reset = dev !== undefined && (this.#fresh.has(dev) || this.#newIpv6.has(dev));
       if (read && !reset && (sameValue(value, wanted.value) || isVacuous(wanted, value))) return undefined;
       return put(key, wanted, { verb: 'put', object: wanted });
     });

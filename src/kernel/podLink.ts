@@ -15,7 +15,7 @@ import type { BridgeLink, Link, VethLink } from './types.ts';
 /** Bridges and veths: what pods hang on. */
 
 /** RFC 8200: a device with a smaller MTU has no IPv6, and refuses to be told how to do it. */
-const IPV6_MTU = 1280;
+export const IPV6_MTU = 1280;
 
 /** What differs of a bridge of ours or a veth; undefined: it is of another type. */
 export function comparePodLink(
