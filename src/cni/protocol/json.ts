@@ -4,26 +4,29 @@ import { CniError, CODE } from '../errors.ts';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Members of a configuration, and elements of a list in it: more are nobody's, and reading them would hold everybody up. */
+/** Members of an object, and elements of a list: more are nobody's, and reading them would hold everybody up. */
 const MOST_MEMBERS = 1000;
-const MOST_ELEMENTS = 10_000;
+const MOST_ELEMENTS = 1000;
 
 /** Deeper configurations are nobody's; recursion over what is let through here cannot exhaust the stack. */
 const DEEPEST = 200;
 
-/** How deep arrays and objects are nested in a JSON text. */
-function depth(text: string): number {
-  let deepest = 0;
-  let now = 0;
+/** What of a JSON text is beyond the limits, before anything is made of it; what is no JSON is not looked for. */
+function excess(text: string): string | undefined {
+  /** Members so far of each open object; lists have none. */
+  const open: number[] = [];
   let quoted = false;
   for (let i = 0; i < text.length; i++) {
     const c = text.charCodeAt(i);
     if (c === 0x22) quoted = !quoted;
     else if (quoted) i += c === 0x5c ? 1 : 0;
-    else if (c === 0x5b || c === 0x7b) deepest = Math.max(deepest, ++now);
-    else if (c === 0x5d || c === 0x7d) now--;
+    else if (c === 0x5b || c === 0x7b) {
+      if (open.push(0) > DEEPEST) return `it is nested more than ${DEEPEST} levels deep`;
+    } else if (c === 0x5d || c === 0x7d) open.pop();
+    else if (c === 0x3a && open.length > 0 && ++open[open.length - 1]! > MOST_MEMBERS)
+      return `an object in it has more than ${MOST_MEMBERS} members`;
   }
-  return deepest;
+  return undefined;
 }
 
 /**
@@ -34,7 +37,8 @@ export function parseNetConfig(stdin: string): JsonObject {
   const wrong = (why: string, cause?: unknown) =>
     new CniError(CODE.decodingFailure, `error unmarshall network config: ${why}`, undefined, cause);
   if (stdin.trim() === '') throw wrong('unexpected end of JSON input: there is nothing on standard input');
-  if (depth(stdin) > DEEPEST) throw wrong(`it is nested more than ${DEEPEST} levels deep`);
+  const beyond = excess(stdin);
+  if (beyond) throw wrong(beyond);
   let value: unknown;
   try {
     value = JSON.parse(stdin);
@@ -43,8 +47,6 @@ export function parseNetConfig(stdin: string): JsonObject {
   }
   if (value === null) return {};
   if (!isObject(value)) throw wrong(`expected a JSON object, got ${show(value)}`);
-  const members = Object.keys(value).length;
-  if (members > MOST_MEMBERS) throw wrong(`it has ${members} members; the limit is ${MOST_MEMBERS}`);
   return value;
 }
 
@@ -76,18 +78,19 @@ export function complain(problems: Problem[], path: string, expected: string, go
   problems.push({ path, expected, got: show(got) });
 }
 
-/** A member that is a list; an empty one when absent. What is wrong goes to `problems`, under the path `at` + `name`. */
+/** A member that is a list; an empty one when absent, with `most` elements. What is wrong goes to `problems`, under the path `at` + `name`. */
 export function listMember<T>(
   object: JsonObject,
   name: string,
   problems: Problem[],
   read: ReadElement<T>,
   at = '',
+  most = MOST_ELEMENTS,
 ): T[] {
   const value = member(object, name);
   if (value === undefined) return [];
-  if (!Array.isArray(value) || value.length > MOST_ELEMENTS) {
-    complain(problems, at + name, `a list of at most ${MOST_ELEMENTS} elements`, value);
+  if (!Array.isArray(value) || value.length > most) {
+    complain(problems, at + name, `a list of at most ${most} elements`, value);
     return [];
   }
   return value.flatMap((element: unknown, i) => {

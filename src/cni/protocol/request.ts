@@ -187,6 +187,9 @@ function readPrevResult(raw: JsonObject): { prevResult?: CniResult } {
 
 const VALID = 'cni.dev/valid-attachments';
 
+/** Containers of a node: a kubelet's limit is some hundreds. */
+const MOST_VALID = 16_384;
+
 /**
  * A missing list is not an empty one: all of the network's containers would lose their addresses. `null` is what libcni
  * writes for an empty one. An entry that cannot be read is an error for the same reason.
@@ -202,7 +205,7 @@ function readValid(raw: JsonObject): AttachmentId[] {
     complain(problems, path, '{"containerID": "…", "ifname": "…"}', element);
     return undefined;
   };
-  const valid = listMember(raw, VALID, problems, read);
+  const valid = listMember(raw, VALID, problems, read, '', MOST_VALID);
   refuse(problems);
   return valid;
 }
