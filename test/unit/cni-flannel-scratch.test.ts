@@ -100,6 +100,12 @@ describe("flannel's own file", () => {
     expect(await loadScratch(dir, ETH1, 'b')).toMatchObject({ id: ETH1 });
   });
 
+  test('gives way to what was kept of the very interface', async () => {
+    await saveScratch(dir, ETH1, config('a'));
+    expect(await loadScratch(dir, ETH1, 'a')).toMatchObject({ id: ETH1, path: join(dir, 'c1:eth1') });
+    expect(await loadScratch(dir, ETH0, 'a')).toMatchObject({ path: join(dir, 'c1') });
+  });
+
   test('is not what is listed: only a DEL of its container ends it', async () => {
     await saveScratch(dir, ETH1, config('a'));
     expect((await listScratch(dir, 'a')).map((s) => s.id)).toEqual([ETH1]);

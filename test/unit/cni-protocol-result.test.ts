@@ -246,14 +246,17 @@ const results: fc.Arbitrary<CniResult> = fc
       ]),
       { maxLength: 4 },
     ),
-    dns: members(
-      {
-        nameservers: fc.array(word, { minLength: 1, maxLength: 3 }),
-        domain: word,
-        search: fc.array(word, { minLength: 1, maxLength: 3 }),
-        options: fc.array(word, { minLength: 1, maxLength: 3 }),
-      },
-      [],
+    dns: fc.oneof(
+      fc.constant({}),
+      members(
+        {
+          nameservers: fc.array(word, { minLength: 1, maxLength: 3 }),
+          domain: word,
+          search: fc.array(word, { minLength: 1, maxLength: 3 }),
+          options: fc.array(word, { minLength: 1, maxLength: 3 }),
+        },
+        [],
+      ),
     ),
   })
   .map((r: CniResult) => ({

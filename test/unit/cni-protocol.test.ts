@@ -342,6 +342,19 @@ test.each([
   });
 });
 
+test('type flannel leaves arguments and prevResult to its delegate', () => {
+  const conf = { type: 'flannel', cniVersion: '1.0.0', runtimeConfig: { ips: 5 }, prevResult: 5 };
+  const env = { CNI_ARGS: 'rubbish' };
+  expect(readRequest(call('ADD', conf, env))).toMatchObject({
+    asked: { ips: [] },
+    config: { type: 'flannel' },
+  });
+  expect(readRequest(call('ADD', conf, env))).not.toHaveProperty('prevResult');
+  expect(readRequest(call('CHECK', { ...conf, prevResult: undefined }, env))).toMatchObject({
+    prevResult: { interfaces: [], ips: [] },
+  });
+});
+
 describe('CHECK and GC', () => {
   const check = (prevResult: unknown) => call('CHECK', { cniVersion: '1.0.0', prevResult });
   test.each([[undefined], [null]])('a CHECK without prevResult (%s)', (prevResult) => {

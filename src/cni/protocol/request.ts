@@ -39,6 +39,7 @@ interface Netns {
 export interface AddRequest extends Common, AttachmentId, Netns {
   readonly command: 'ADD';
   readonly netns: string;
+  /** Nothing for type flannel, nor a prevResult: its delegate reads them. */
   readonly asked: Asked;
   /** Of the plugins before us in the chain. */
   readonly prevResult?: CniResult;
@@ -47,6 +48,7 @@ export interface AddRequest extends Common, AttachmentId, Netns {
 export interface CheckRequest extends Common, AttachmentId {
   readonly command: 'CHECK';
   readonly netns: string;
+  /** Without anything for type flannel. */
   readonly prevResult: CniResult;
 }
 
@@ -128,12 +130,13 @@ export function readRequest(call: PluginCall): Request {
         ...id,
         netns,
         ...forbidden(call, env('CNI_NETNS_OVERRIDE')),
-        asked: readAsked(env('CNI_ARGS'), raw),
-        ...readPrevResult(raw),
+        // A delegate reads these two itself, and its arguments may be others.
+        asked: config.type === 'loden' ? readAsked(env('CNI_ARGS'), raw) : { ips: [] },
+        ...(config.type === 'loden' ? readPrevResult(raw) : {}),
       };
     case 'CHECK': {
       checkNetns(netns);
-      const { prevResult } = readPrevResult(raw);
+      const { prevResult } = config.type === 'loden' ? readPrevResult(raw) : { prevResult: NONE };
       if (!prevResult) throw new CniError(CODE.invalidConfig, 'required prevResult missing');
       return { command, ...common, ...id, netns, prevResult };
     }
@@ -184,6 +187,9 @@ function readPrevResult(raw: JsonObject): { prevResult?: CniResult } {
   const value = member(raw, 'prevResult');
   return value === undefined ? {} : { prevResult: parseResult(value) };
 }
+
+/** Of a delegate's interface: its CHECK reads the prevResult itself. */
+const NONE: CniResult = { interfaces: [], ips: [], routes: [], dns: {} };
 
 const VALID = 'cni.dev/valid-attachments';
 
