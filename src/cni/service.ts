@@ -54,6 +54,8 @@ export class CniService {
   #recovered: Promise<void> = Promise.resolve();
   #isRecovered = false;
   #rebooted = false;
+  /** Where the attachments of earlier lives had their addresses from. */
+  readonly #dataDirs: ReadonlySet<string>;
   #ending = false;
   #stale: readonly string[] = [];
   #subnets: readonly Prefix[] = [];
@@ -62,6 +64,7 @@ export class CniService {
     const { engine, node, log, subnetFile, step } = parts;
     const delegates = parts.runDelegate ?? runDelegate;
     this.#parts = parts;
+    this.#dataDirs = new Set([...records.all()].map((r) => r.attachment.dataDir));
     this.#ctx = {
       ipam: parts.ipam ?? new Ipam(),
       records,
@@ -265,6 +268,7 @@ export class CniService {
         this.#ctx,
         boot,
         state.network.subnets.map((s) => s.network),
+        this.#dataDirs,
       );
       await rememberBoot(join(stateDir, CNI.attachments, '..', 'boot'), boot);
     } catch (err) {

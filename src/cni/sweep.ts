@@ -81,12 +81,15 @@ export async function sweepDead(ctx: Context): Promise<number> {
 
 /**
  * After a reboot no pod is left of those before it: give back the node's addresses that are noted in files older than the boot, in
- * every network's store.
+ * every network's store in these directories and the usual one.
  */
-export async function sweepStores(ctx: Context, boot: Boot, overlay: readonly Prefix[]): Promise<void> {
-  const dirs = new Set<string>([CNI.dataDir]);
-  for (const { attachment } of ctx.records.all()) dirs.add(attachment.dataDir);
-  for (const dataDir of dirs) {
+export async function sweepStores(
+  ctx: Context,
+  boot: Boot,
+  overlay: readonly Prefix[],
+  dataDirs: Iterable<string>,
+): Promise<void> {
+  for (const dataDir of new Set([CNI.dataDir, ...dataDirs])) {
     for (const network of await ctx.ipam.networks(dataDir)) {
       await dropEntries(
         ctx,

@@ -1,0 +1,134 @@
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { Attacher } from '../../src/cni/attach/attacher.ts';
+import { CniService } from '../../src/cni/service.ts';
+import type { Boot } from '../../src/cni/sweep.ts';
+import type { NodeState, PluginAnswer, PluginCall } from '../../src/cni/types.ts';
+import { network, prefix } from '../../src/net/prefix.ts';
+import type { Netns } from './netns.ts';
+
+/** A node's network out of its subnets; the overlay's are the /16 and /48 around them. */
+export const nodeOf = (...subnets: string[]): NodeState => ({
+  ready: true,
+  network: {
+    subnets: subnets.map((text) => {
+      const subnet = prefix(text);
+      return { subnet, network: network({ addr: subnet.addr, len: subnet.addr.family === 4 ? 16 : 48 }) };
+    }),
+    mtu: 1450,
+    ipMasq: false,
+  },
+});
+
+export interface ServiceOptions {
+  readonly node?: () => NodeState;
+  readonly boot?: Boot;
+  readonly step?: (name: string) => unknown;
+}
+
+/** The plugin's server side without a daemon around it: real kernel, real files, in a directory and namespace of the test. */
+export class ServiceHost {
+  readonly netns: Netns;
+  readonly dir: string;
+  readonly logs: { readonly level: string; readonly msg: string; readonly fields: unknown }[] = [];
+  #life: { readonly service: CniService; readonly attacher: Attacher; readonly fd: number } | undefined;
+
+  constructor(netns: Netns, dir: string) {
+    this.netns = netns;
+    this.dir = dir;
+  }
+
+  get stateDir(): string {
+    return join(this.dir, 'state');
+  }
+
+  get dataDir(): string {
+    return join(this.dir, 'networks');
+  }
+
+  get service(): CniService {
+    if (!this.#life) throw new Error('the service is not open');
+    return this.#life.service;
+  }
+
+  /** Start it, and wait until it has cleaned up. */
+  async open(options: ServiceOptions = {}): Promise<CniService> {
+    mkdirSync(this.stateDir, { recursive: true });
+    const fd = openSync(this.netns.path, 'r');
+    const attacher = Attacher.open({ hostNetnsFd: fd });
+    const say = (level: string) => (fields: unknown, msg: string) => {
+      this.logs.push({ level, msg, fields });
+    };
+    const service = await CniService.open({
+      stateDir: this.stateDir,
+      subnetFile: '/run/flannel/subnet.env',
+      engine: attacher,
+      node: options.node ?? (() => nodeOf('10.42.1.0/24')),
+      log: { info: say('info'), warn: say('warn'), error: say('error') },
+      boot: options.boot ?? { id: 'boot-1', since: 0 },
+      ...(options.step ? { step: options.step } : {}),
+    });
+    this.#life = { service, attacher, fd };
+    service.nodeChanged();
+    await service.recovered;
+    return service;
+  }
+
+  /** Stop it in order. */
+  async close(): Promise<void> {
+    const life = this.#life;
+    this.#life = undefined;
+    if (!life) return;
+    await life.service.close();
+    await life.attacher.close();
+    closeSync(life.fd);
+  }
+
+  /** Forget it, as if it had been killed: what it holds in memory is lost, and nothing is finished. */
+  abandon(): () => Promise<void> {
+    const life = this.#life;
+    this.#life = undefined;
+    return async () => {
+      if (!life) return;
+      await life.attacher.close();
+      closeSync(life.fd);
+    };
+  }
+
+  config(more: Readonly<Record<string, unknown>> = {}): Readonly<Record<string, unknown>> {
+    return { cniVersion: '1.1.0', name: 'pods', type: 'loden', ipam: { dataDir: this.dataDir }, ...more };
+  }
+
+  /** What the plugin would send. */
+  call(
+    command: string,
+    container: {
+      readonly id?: string;
+      readonly netns?: string;
+      readonly ifname?: string;
+      readonly args?: string;
+    } = {},
+    more: Readonly<Record<string, unknown>> = {},
+  ): PluginCall {
+    return {
+      env: {
+        CNI_COMMAND: command,
+        CNI_PATH: '/usr/lib/cni',
+        ...(container.id === undefined
+          ? {}
+          : {
+              CNI_CONTAINERID: container.id,
+              CNI_NETNS: container.netns ?? '',
+              CNI_IFNAME: container.ifname ?? 'eth0',
+            }),
+        ...(container.args === undefined ? {} : { CNI_ARGS: container.args }),
+      },
+      stdin: JSON.stringify(this.config(more)),
+    };
+  }
+
+  /** Ask it. */
+  ask(...args: Parameters<ServiceHost['call']>): Promise<PluginAnswer> {
+    return this.service.handle(this.call(...args));
+  }
+}
