@@ -97,7 +97,7 @@ const char* Delegates::ReadVariables(std::string_view object, Delegate* out) {
   JsonReader json(object);
   std::string_view name, value;
   out->variable_count = 0;
-  out->adds = false;
+  out->adds = true;
   if (!json.Enter('{')) return kMalformed;
   while (json.NextMember(&name)) {
     if (!IsVariable(name)) return "a delegate's environment has other variables than those of CNI";

@@ -19,8 +19,8 @@ struct Delegate {
   size_t variable_count = 0;
   // An object, as it is written in the answer.
   std::string_view config;
-  // Is it to ADD?
-  bool adds = false;
+  // Is it to ADD when the call is one?
+  bool adds = true;
 };
 
 // All that were named in a call. They are copied: each is needed again when what it did must be undone.

@@ -54,19 +54,20 @@ void PutOwnNetns(Text* out) {
 
 Input ReadInput(std::span<char> place, const Deadline& deadline) {
   size_t size = 0;
+  const auto input = [&](const char* why) { return Input{{place.data(), size}, why}; };
   for (;;) {
     pollfd ready{STDIN_FILENO, POLLIN, 0};
     const int polled = poll(&ready, 1, deadline.left());
     if (polled < 0 && errno == EINTR) continue;
-    if (polled == 0) return {{}, "it does not end"};
+    if (polled == 0) return input("it does not end");
     const ssize_t got = polled < 0 ? -1 : read(STDIN_FILENO, place.data() + size, place.size() - size);
     if (got < 0) {
       if (errno == EINTR || errno == EAGAIN) continue;
-      return {{}, strerrordesc_np(errno)};
+      return input(strerrordesc_np(errno));
     }
-    if (got == 0) return {{place.data(), size}};
+    if (got == 0) return input(nullptr);
     size += static_cast<size_t>(got);
-    if (size == place.size()) return {{}, "it is longer than 1 MiB"};
+    if (size == place.size()) return input("it is longer than 1 MiB");
   }
 }
 

@@ -19,8 +19,9 @@ bool VariablesFit();
 void PutOwnNetns(Text* out);
 
 struct Input {
+  // As much as could be read.
   std::string_view text;
-  // Why it could not be read; nullptr when it could.
+  // Why the rest could not be read; nullptr when it could.
   const char* why = nullptr;
 };
 // All of standard input. What does not fit `place` with one byte to spare is refused.

@@ -106,7 +106,7 @@ bool JsonEquals(std::string_view raw, std::string_view text) {
     uint32_t point = static_cast<uint8_t>(raw[i]);
     size_t taken = 0;
     if (point == '\\') point = Escaped(raw.substr(i + 1), &taken);
-    if (point != static_cast<uint8_t>(text[at])) return false;
+    if (point >= 0x80 || point != static_cast<uint8_t>(text[at])) return false;
     i += 1 + taken;
   }
   return at == text.size();

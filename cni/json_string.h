@@ -12,7 +12,7 @@ namespace loden::cni {
 int32_t JsonHex4(std::string_view text);
 // The contents of a string as text; false if it holds a zero byte, or does not fit. A lone surrogate becomes U+FFFD.
 bool JsonUnescape(std::string_view raw, Text* out);
-// Is `raw`, unescaped, `text` (ASCII)? Names may be written with escapes.
+// Is `raw`, unescaped, `text`, which is ASCII? Names may be written with escapes.
 bool JsonEquals(std::string_view raw, std::string_view text);
 // A string with its quotes. Bytes that are not UTF-8 become U+FFFD.
 void PutJsonString(Text* out, std::string_view text);

@@ -229,7 +229,7 @@ void CheckDelegates(std::string_view text) {
     FUZZ_CHECK(plugin != "loden" && plugin != "flannel");
     FUZZ_CHECK(delegate.config.starts_with('{') && Grammar(delegate.config).Matches());
     FUZZ_CHECK(delegate.variable_count <= cni::Delegate::kMaxVariables);
-    bool adds = false;
+    bool adds = true;
     for (size_t k = 0; k < delegate.variable_count; ++k) {
       const std::string_view variable = delegate.variables[k];
       FUZZ_CHECK(variable.starts_with("CNI_") && variable.find('=') != variable.npos);
