@@ -1,14 +1,18 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CniError } from '../../src/cni/errors.ts';
+import { delegateConfig } from '../../src/cni/flannel/delegate.ts';
+import { saveScratch } from '../../src/cni/flannel/scratch.ts';
+import { parseFlannelEnv } from '../../src/cni/flannel/subnetEnv.ts';
+import { readConfig } from '../../src/cni/protocol/config.ts';
 import { failure } from '../../src/cni/protocol/failure.ts';
 import { parseResult } from '../../src/cni/protocol/parseResult.ts';
 import { readRequest } from '../../src/cni/protocol/request.ts';
 import { formatResult, resultOf } from '../../src/cni/protocol/result.ts';
 import { VERSIONS } from '../../src/cni/protocol/version.ts';
 import type { Attachment } from '../../src/cni/types.ts';
-import { addr } from '../../src/net/addr.ts';
+import { addr, formatAddr } from '../../src/net/addr.ts';
 import { mac } from '../../src/net/mac.ts';
 import { prefix } from '../../src/net/prefix.ts';
 import { Netns } from '../support/netns.ts';
@@ -126,6 +130,75 @@ describe.each([undefined, ...SHARED])('a result of %s', (cniVersion) => {
     } finally {
       await plugin('bridge', { ...env, CNI_COMMAND: 'DEL' }, stdin);
     }
+  });
+});
+
+describe('as a delegate', () => {
+  const V4 = 'FLANNEL_NETWORK=10.8.0.0/16\nFLANNEL_SUBNET=10.8.3.1/24\n';
+  const V6 = 'FLANNEL_IPV6_NETWORK=fd00:8::/48\nFLANNEL_IPV6_SUBNET=fd00:8:0:3::1/64\n';
+  const store = (network: string) =>
+    readdirSync(join(dir, network)).filter((name) => /^[0-9a-f.:]+$/.test(name) && /[.:]/.test(name));
+
+  test.each([
+    ['bridge', 'IPv4', V4, ['10.8.3.2']],
+    ['bridge', 'IPv6', V6, ['fd00:8:0:3::2']],
+    ['bridge', 'both', V4 + V6, ['10.8.3.2', 'fd00:8:0:3::2']],
+    ['ptp', 'both', V4 + V6, ['10.8.3.2', 'fd00:8:0:3::2']],
+  ])(
+    '%s takes what flannel would give it, %s, and what was kept of that',
+    async (type, stack, file, expected) => {
+      await using pod = await Netns.create(thisProcess(), 'refpod');
+      const network = `d-${type}-${stack}`;
+      const delegate = type === 'bridge' ? { bridge: `d-${stack}` } : { type };
+      const raw = { cniVersion: '1.0.0', name: network, type: 'flannel', delegate, ipam: { dataDir: dir } };
+      const { config } = readConfig(raw);
+      if (config.type !== 'flannel') throw new Error('read as something else');
+      const env = parseFlannelEnv(`${file}FLANNEL_MTU=1400\nFLANNEL_IPMASQ=true\n`, 'subnet.env');
+      const made = delegateConfig({ network, config, raw }, env);
+      const kept = await saveScratch(join(dir, 'flannel'), { containerId: 'c1', ifname: 'eth0' }, made);
+
+      const call = { CNI_CONTAINERID: 'c1', CNI_NETNS: pod.path, CNI_IFNAME: 'eth0', CNI_PATH: PLUGINS };
+      const added = JSON.parse(await plugin(type, { ...call, CNI_COMMAND: 'ADD' }, JSON.stringify(made)));
+      expect(parseResult(added).ips.map((ip) => formatAddr(ip.address.addr))).toEqual(expected);
+      expect(store(network).toSorted()).toEqual(expected);
+      const [eth0] = await pod.ipJson<{ mtu: number }[]>('link show eth0');
+      expect(eth0).toMatchObject({ mtu: 1400 });
+
+      // The bytes of the file, mark and all: so would flannel's plugin pass them on.
+      const bytes = readFileSync(kept.path, 'utf8');
+      expect(bytes).toContain('"loden"');
+      expect(await plugin(type, { ...call, CNI_COMMAND: 'DEL' }, bytes)).toBe('');
+      expect(store(network)).toEqual([]);
+    },
+  );
+
+  test('ptp has the interfaces of our mode ptp, in the same order', async () => {
+    await using pod = await Netns.create(thisProcess(), 'refpod');
+    const ipam = { type: 'host-local', dataDir: dir, ranges: [[{ subnet: '10.7.1.0/24' }]] };
+    const stdin = JSON.stringify({ cniVersion: '1.0.0', name: 'ptp', type: 'ptp', ipam });
+    const call = { CNI_CONTAINERID: 'c1', CNI_NETNS: pod.path, CNI_IFNAME: 'eth0', CNI_PATH: PLUGINS };
+    const theirs = parseResult(JSON.parse(await plugin('ptp', { ...call, CNI_COMMAND: 'ADD' }, stdin)));
+    await plugin('ptp', { ...call, CNI_COMMAND: 'DEL' }, stdin);
+    const [hostEnd, eth0] = theirs.interfaces;
+    expect([eth0?.name, eth0?.sandbox, hostEnd?.sandbox]).toEqual(['eth0', pod.path, undefined]);
+    const ours = resultOf({
+      ...{ network: 'ptp', containerId: 'c1', ifname: 'eth0', netns: pod.path, mode: 'ptp', mtu: 1500 },
+      ...{
+        hostIf: hostEnd!.name,
+        hostMac: mac(hostEnd!.mac!),
+        mac: mac(eth0!.mac!),
+        hairpin: false,
+        routes: [],
+      },
+      addresses: [{ address: theirs.ips[0]!.address, gateway: theirs.ips[0]!.gateway! }],
+      dataDir: dir,
+    });
+    const said = formatResult('1.0.0', ours);
+    const reference = formatResult('1.0.0', theirs);
+    expect(said.interfaces).toEqual(reference.interfaces);
+    // The address is what the interface has: one host of its own, where the reference leaves the subnet's length.
+    expect(said.ips).toEqual([{ interface: 1, address: '10.7.1.2/32', gateway: '10.7.1.1' }]);
+    expect(reference.ips).toEqual([{ interface: 1, address: '10.7.1.2/24', gateway: '10.7.1.1' }]);
   });
 });
 
