@@ -10,7 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FILES } from '../../src/contract.ts';
 import type { Host } from './host.ts';
@@ -29,6 +29,12 @@ export interface UnitOptions {
   readonly args?: readonly string[];
   /** Lines of the [Service] section besides the usual ones, or others in their place. */
   readonly service?: Readonly<Record<string, string>>;
+  /** The whole unit, in place of one made of the above. */
+  readonly text?: string;
+  /** More files in the container, by absolute path. */
+  readonly files?: Readonly<Record<string, string>>;
+  /** What of this machine is to be seen there besides, read-only: `path` or `path:path there`. */
+  readonly binds?: readonly string[];
 }
 
 let containers = 0;
@@ -65,7 +71,7 @@ export class Systemd implements AsyncDisposable {
     mkdirSync(cgroup);
     const log = join(host.dir, 'systemd.log');
     const root = join(host.dir, 'root');
-    makeRoot(root, unitText(host, unit));
+    makeRoot(root, { [`/etc/systemd/system/${UNIT}`]: unit.text ?? unitText(host, unit), ...unit.files });
     const nspawn = await Proc.start(
       [
         ...['sh', '-c', `echo $$ >'${cgroup}/cgroup.procs' && exec "$@"`, 'sh'],
@@ -77,7 +83,9 @@ export class Systemd implements AsyncDisposable {
           '--bind-ro=/usr',
           '--bind-ro=/etc/alternatives',
         ],
-        ...[`--bind-ro=${CHECKOUT}`, `--bind=${host.dir}`, '--', 'systemd.unit=booted.target'],
+        ...[`--bind-ro=${CHECKOUT}`, `--bind=${host.dir}`],
+        ...(unit.binds ?? []).map((bind) => `--bind-ro=${bind}`),
+        ...['--', 'systemd.unit=booted.target'],
       ],
       {
         log,
@@ -99,11 +107,19 @@ export class Systemd implements AsyncDisposable {
     }
   }
 
+  /** The pid of the container's init here. */
+  get init(): number {
+    return this.#init;
+  }
+
+  /** Run a command in the container, to its end. */
+  run(...argv: string[]): Promise<string> {
+    return run(['nsenter', '-t', String(this.#init), '-a', '--', ...argv], { timeout: 90_000 });
+  }
+
   /** `systemctl <args>` in the container, to its end. */
   systemctl(...args: string[]): Promise<string> {
-    return run(['nsenter', '-t', String(this.#init), '-a', '--', 'systemctl', '--no-pager', ...args], {
-      timeout: 90_000,
-    });
+    return this.run('systemctl', '--no-pager', ...args);
   }
 
   /** Start the daemon; systemd waits until it is ready. */
@@ -202,7 +218,7 @@ function unitText(host: Host, { args = [], service = {} }: UnitOptions): string 
 }
 
 /** What a root needs beside /usr. */
-function makeRoot(root: string, unit: string): void {
+function makeRoot(root: string, files: Readonly<Record<string, string>>): void {
   for (const dir of [
     'usr',
     'proc',
@@ -224,7 +240,10 @@ function makeRoot(root: string, unit: string): void {
   const units = join(root, 'etc/systemd/system');
   // Nothing of what this machine has installed starts.
   writeFileSync(join(units, 'booted.target'), '[Unit]\nDefaultDependencies=no\n');
-  writeFileSync(join(units, UNIT), unit);
+  for (const [path, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    writeFileSync(join(root, path), text);
+  }
 }
 
 /** The cgroups that a systemd in a container lives in: version 1's hierarchy of its own where there is one, else version 2. */
