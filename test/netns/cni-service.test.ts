@@ -176,10 +176,10 @@ describe('killed', () => {
     const there = new Promise<void>((resolve) => {
       reached = resolve;
     });
-    const step = (name: string) => {
+    const step = (name: string, killed: Promise<never>) => {
       if (name !== at) return undefined;
       reached();
-      return new Promise(() => {});
+      return killed;
     };
     return { there, step };
   };

@@ -23,7 +23,16 @@ export const nodeOf = (...subnets: string[]): NodeState => ({
 export interface ServiceOptions {
   readonly node?: () => NodeState;
   readonly boot?: Boot;
-  readonly step?: (name: string) => unknown;
+  /** Gets what rejects when the process is {@link ServiceHost.abandon}ed: a step that waits for it goes no further. */
+  readonly step?: (name: string, killed: Promise<never>) => unknown;
+}
+
+interface Life {
+  readonly service: CniService;
+  readonly attacher: Attacher;
+  readonly fd: number;
+  /** Rejects when the process is to have been killed. */
+  readonly killed: PromiseWithResolvers<never>;
 }
 
 /** The plugin's server side without a daemon around it: real kernel, real files, in a directory and namespace of the test. */
@@ -31,7 +40,7 @@ export class ServiceHost {
   readonly netns: Netns;
   readonly dir: string;
   readonly logs: { readonly level: string; readonly msg: string; readonly fields: unknown }[] = [];
-  #life: { readonly service: CniService; readonly attacher: Attacher; readonly fd: number } | undefined;
+  #life: Life | undefined;
 
   constructor(netns: Netns, dir: string) {
     this.netns = netns;
@@ -56,19 +65,31 @@ export class ServiceHost {
     mkdirSync(this.stateDir, { recursive: true });
     const fd = openSync(this.netns.path, 'r');
     const attacher = Attacher.open({ hostNetnsFd: fd });
+    const killed = Promise.withResolvers<never>();
+    let isDead = false;
+    killed.promise.catch(() => {
+      isDead = true;
+    });
+    // What a killed process would have done next never happens.
+    const engine = new Proxy(attacher, {
+      get: (target, name) => {
+        const method = Reflect.get(target, name) as (...args: unknown[]) => unknown;
+        return (...args: unknown[]) => (isDead ? new Promise(() => {}) : method.apply(target, args));
+      },
+    });
     const say = (level: string) => (fields: unknown, msg: string) => {
       this.logs.push({ level, msg, fields });
     };
     const service = await CniService.open({
       stateDir: this.stateDir,
       subnetFile: '/run/flannel/subnet.env',
-      engine: attacher,
+      engine,
       node: options.node ?? (() => nodeOf('10.42.1.0/24')),
       log: { info: say('info'), warn: say('warn'), error: say('error') },
       boot: options.boot ?? { id: 'boot-1', since: 0 },
-      ...(options.step ? { step: options.step } : {}),
+      ...(options.step ? { step: (name: string) => options.step!(name, killed.promise) } : {}),
     });
-    this.#life = { service, attacher, fd };
+    this.#life = { service, attacher, fd, killed };
     service.nodeChanged();
     await service.recovered;
     return service;
@@ -88,6 +109,7 @@ export class ServiceHost {
   abandon(): () => Promise<void> {
     const life = this.#life;
     this.#life = undefined;
+    life?.killed.reject(new Error('killed'));
     return async () => {
       if (!life) return;
       await life.attacher.close();
