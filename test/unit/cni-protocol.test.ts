@@ -307,6 +307,8 @@ describe('a DEL', () => {
     });
     expect(request).toHaveProperty('problems.length', 6);
     expect(readRequest(call('DEL'))).toHaveProperty('problems', []);
+    const many = { ipam: { routes: Array(100).fill(5) } };
+    expect(readRequest(call('DEL', many))).toHaveProperty('problems.20', 'and 80 more');
   });
 
   test.each([

@@ -99,17 +99,17 @@ export function listMember<T>(
   });
 }
 
-/** Problems on one line each, as they stand in an error. */
-export const lines = (problems: readonly Problem[]): string[] =>
-  problems.map((p) => `${p.path}: expected ${p.expected}, got ${p.got}`);
-
-/** Problems shown in an error; a hostile configuration could have a hundred thousand. */
+/** Problems told; a hostile configuration could have thousands. */
 const SHOWN = 20;
 
-/** Throws CniError (code 7) that names all problems, if there are any. */
+/** Problems, one line each, as they stand in an error; the first of many. */
+export function lines(problems: readonly Problem[]): string[] {
+  const shown = problems.slice(0, SHOWN).map((p) => `${p.path}: expected ${p.expected}, got ${p.got}`);
+  return problems.length > SHOWN ? [...shown, `and ${problems.length - SHOWN} more`] : shown;
+}
+
+/** Throws CniError (code 7) that names the problems, if there are any. */
 export function refuse(problems: readonly Problem[]): void {
   if (problems.length === 0) return;
-  const all = lines(problems.slice(0, SHOWN));
-  if (problems.length > SHOWN) all.push(`and ${problems.length - SHOWN} more`);
-  throw new CniError(CODE.invalidConfig, `invalid network config: ${all.join('; ')}`);
+  throw new CniError(CODE.invalidConfig, `invalid network config: ${lines(problems).join('; ')}`);
 }

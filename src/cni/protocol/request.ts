@@ -95,7 +95,7 @@ const isVerb = (text: string): text is Verb => Object.hasOwn(NEEDS, text);
 
 /**
  * What is asked for. Throws CniError, the first thing wrong in the order in which libcni looks: environment; configuration
- * and its name; container id, interface name; command; version; then what this plugin itself reads in the configuration.
+ * and its name; command; container id, interface name; version; then what this plugin itself reads in the configuration.
  */
 export function readRequest(call: PluginCall): Request {
   const env = (name: string): string => (Object.hasOwn(call.env, name) ? call.env[name]! : '');
