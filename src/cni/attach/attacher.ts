@@ -3,7 +3,7 @@ import { describe } from '../../kernel/desired.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
 import { NetlinkKernel } from '../../kernel/netlinkKernel.ts';
 import type { ObservedLink } from '../../kernel/observed.ts';
-import { reconcileOnce } from '../../kernel/once.ts';
+import { type OnceOptions, reconcileOnce } from '../../kernel/once.ts';
 import type { KernelObject } from '../../kernel/types.ts';
 import type { Prefix } from '../../net/prefix.ts';
 import { watchRoutes } from '../../netlink/monitor.ts';
@@ -13,7 +13,7 @@ import { bridgeWish, forwarding, type InUse } from './bridge.ts';
 import { Bridges } from './bridges.ts';
 import { differences } from './check.ts';
 import { Deletions } from './deletions.ts';
-import { hostObjects, podObjects, podRoutes } from './desired.ts';
+import { hostObjects, NO_IPV6, podObjects, podRoutes } from './desired.ts';
 import { kernelFailure, named } from './failures.ts';
 import { Gate } from './gate.ts';
 import { isHostAlias, isHostIfName } from './names.ts';
@@ -94,36 +94,37 @@ export class Attacher {
 
   async #addTo(a: Attachment, node: NodeNetwork, inUse: InUse, netns: PodNetns): Promise<void> {
     for (let attempt = 1; ; attempt++) {
-      await this.#prepare(a, node, inUse);
-      const failure = await this.#attach(a, netns);
+      const bridge = await this.#prepare(a, node, inUse);
+      const failure = await this.#attach(a, netns, bridge);
       if (failure === undefined) return;
       const again = attempt === 1 && (await this.#isCured(a, netns, failure));
       if (!again) throw kernelFailure(`attach ${named(a)}`, failure);
     }
   }
 
-  /** What all pods of a mode share. Costs nothing as long as nothing has changed. */
-  async #prepare(a: Attachment, node: NodeNetwork, inUse: InUse): Promise<void> {
-    if (a.mode === 'bridge') {
-      const bridge = await this.#bridges.ensure(bridgeWish(a.bridge!, node), inUse);
-      this.#host.remember(bridge);
-      return;
-    }
+  /** What all pods of a mode share: the bridge, if there is one. Costs nothing as long as nothing has changed. */
+  async #prepare(a: Attachment, node: NodeNetwork, inUse: InUse): Promise<ObservedLink | undefined> {
+    if (a.mode === 'bridge') return await this.#bridges.ensure(bridgeWish(a.bridge!, node), inUse);
     const families = a.addresses.map(({ address }) => address.addr.family);
     const wanted = families.join();
-    if (this.#forwards === wanted) return;
+    if (this.#forwards === wanted) return undefined;
     const { failures } = await reconcileOnce(this.#host, forwarding(families), { apply: true });
     if (failures[0]) throw kernelFailure('make this host a router', failures[0]);
     this.#forwards = wanted;
+    return undefined;
   }
 
   /** Why it could not be done; whatever was made is gone again then. */
-  async #attach(a: Attachment, netns: PodNetns): Promise<unknown> {
+  async #attach(a: Attachment, netns: PodNetns, bridge: ObservedLink | undefined): Promise<unknown> {
     const made = Promise.withResolvers<ObservedLink | undefined>();
     let bare: ObservedLink | undefined;
-    const host = settle(this.#host, hostObjects(a, netns.fd), a.hostIf, undefined, (link) => {
-      bare = link;
-      made.resolve(link);
+    const host = put(this.#host, hostObjects(a, netns.fd), {
+      fresh: new Map([[a.hostIf, undefined]]),
+      known: new Map(bridge ? [[bridge.name, bridge.ifindex]] : []),
+      onMade: (link) => {
+        bare = link;
+        made.resolve(link);
+      },
     });
     void host.then(() => made.resolve(undefined));
     let pod: Kernel | undefined;
@@ -131,21 +132,22 @@ export class Attacher {
     try {
       // The namespace is entered while the kernel makes the veth.
       pod = this.#openKernel(netns.fd);
-      const end = await made.promise;
-      if (end?.peer !== undefined) failure = await this.#settlePod(pod, a, end.peer);
+      const [end, noIpv6] = await Promise.all([made.promise, pod.sysctl(NO_IPV6)]);
+      if (end?.peer !== undefined) failure = await this.#settlePod(pod, a, end.peer, noIpv6 === '0');
     } catch (cause) {
       failure = cause;
     }
-    failure = (await host) ?? failure;
+    failure = (await host)[0] ?? failure;
     pod?.close();
     if (failure !== undefined && bare) await this.#deletions.delete(bare).catch(() => {});
     return failure;
   }
 
-  async #settlePod(pod: Kernel, a: Attachment, ifindex: number): Promise<unknown> {
+  async #settlePod(pod: Kernel, a: Attachment, ifindex: number, hasIpv6: boolean): Promise<unknown> {
     const routes = podRoutes(a);
     const spare = new Set(routes.map((o) => describe(o)));
-    const failures = await settleAll(pod, [...podObjects(a), ...routes], a.ifname, ifindex);
+    const fresh = new Map([[a.ifname, ifindex]]);
+    const failures = await put(pod, [...podObjects(a, hasIpv6), ...routes], { fresh });
     return failures.find((e) => !(e instanceof KernelError && e.code === 'EEXIST' && spare.has(e.object)));
   }
 
@@ -263,23 +265,15 @@ export class Attacher {
 const isOurs = ({ type, alias }: ObservedLink): boolean =>
   type === 'veth' && (alias === undefined || isHostAlias(alias));
 
-/** Puts objects on a device that nobody has touched yet. Returns what went wrong. */
-async function settleAll(
+/** Puts objects where nobody has put any yet. Returns what went wrong. */
+async function put(
   kernel: Kernel,
   objects: readonly KernelObject[],
-  dev: string,
-  ifindex: number | undefined,
-  onMade?: (link: ObservedLink) => void,
+  options: Omit<OnceOptions, 'apply'>,
 ): Promise<readonly unknown[]> {
   try {
-    const fresh = new Map([[dev, ifindex]]);
-    const options = { apply: true, fresh, ...(onMade ? { onMade } : {}) };
-    const { failures } = await reconcileOnce(kernel, objects, options);
-    return failures;
+    return (await reconcileOnce(kernel, objects, { ...options, apply: true })).failures;
   } catch (cause) {
     return [cause];
   }
 }
-
-const settle = async (...args: Parameters<typeof settleAll>): Promise<unknown> =>
-  (await settleAll(...args))[0];

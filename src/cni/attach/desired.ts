@@ -43,8 +43,12 @@ export function hostObjects(a: Attachment, netnsFd?: number): KernelObject[] {
   ];
 }
 
-/** The container's side, in its namespace, but for {@link podRoutes}. Its end of the veth is put right, never made. */
-export function podObjects(a: Attachment): KernelObject[] {
+/**
+ * The container's side, in its namespace, but for {@link podRoutes}. Its end of the veth is put right, never made.
+ * `hasIpv6`: new devices have IPv6 there. To tell them so once more would cost much where many pods are attached at once: that
+ * sysctl asks for RTNL again and again until it is free (net/ipv6/addrconf.c addrconf_disable_ipv6).
+ */
+export function podObjects(a: Attachment, hasIpv6 = false): KernelObject[] {
   const dev = a.ifname;
   const link: VethLink = {
     kind: 'link',
@@ -55,14 +59,15 @@ export function podObjects(a: Attachment): KernelObject[] {
     alias: '',
     veth: {},
   };
-  return [link, ...podSysctls(a), ...a.addresses.flatMap((to) => connected(a, to))];
+  return [link, ...podSysctls(a, hasIpv6), ...a.addresses.flatMap((to) => connected(a, to))];
 }
 
 /** No router but the gateway, and no wait for duplicates: nobody else can have the address. */
-function podSysctls({ ifname, addresses }: Attachment): Sysctl[] {
+function podSysctls({ ifname, addresses }: Attachment, hasIpv6: boolean): Sysctl[] {
   const guard = ipv6(ifname, 'accept_ra', '0');
   if (!addresses.some(({ address }) => address.addr.family === 6)) return [guard];
-  return [guard, ipv6(ifname, 'accept_dad', '0'), ipv6(ifname, 'disable_ipv6', '0')];
+  const on = hasIpv6 ? [] : [ipv6(ifname, 'disable_ipv6', '0')];
+  return [guard, ipv6(ifname, 'accept_dad', '0'), ...on];
 }
 
 function connected(a: Attachment, { address, gateway }: AttachedAddress): KernelObject[] {
@@ -92,6 +97,9 @@ export function podRoutes(a: Attachment): Route[] {
   }
   return routes;
 }
+
+/** What devices of the container's namespace are born with. */
+export const NO_IPV6 = 'net/ipv6/conf/default/disable_ipv6';
 
 const ipv6 = (dev: string, name: string, value: string): Sysctl => ({
   kind: 'sysctl',
