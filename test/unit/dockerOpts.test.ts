@@ -278,7 +278,7 @@ describe('the environment', () => {
   });
 });
 
-test('whatever the file has, both say the same', async () => {
+test('whatever the file has, both say the same', { timeout: 120_000 }, async () => {
   const name = fc.constantFrom('FLANNEL_SUBNET', 'FLANNEL_MTU', 'FLANNEL_IPMASQ', 'export FLANNEL_MTU', 'X');
   const value = fc.oneof(
     fc.constantFrom('10.1.2.1/24', '1450', 'true', 'false', '', '"1450"', "'true'", '"', "'", '  '),
