@@ -189,6 +189,7 @@ export class Batch {
   async #write(from: number, to: number): Promise<void> {
     const due: number[] = [];
     for (let at = from; at < to; at++) if (!this.#isLost(at)) due.push(at);
+    if (due.length === 0) return;
     const sysctls = due.map((at) => this.#ops[at]!.object as Sysctl);
     const failures = await writeAll(this.#sysctls, sysctls);
     for (const [i, failure] of failures.entries()) {

@@ -17,7 +17,8 @@ const CHUNK_BYTES = 96 * 1024;
 
 /** Numbers messages and writes them into chunks. Requests are taken only as chunks are asked for. */
 export class Encoder {
-  readonly #writer = new Writer(16 * 1024);
+  // A pod's socket sends one kilobyte in its life; what sends more grows.
+  readonly #writer = new Writer(1024);
   #seq: number;
 
   /** `seq` is the number of the first message. */

@@ -29,6 +29,14 @@ const IPV6_MTU = 1280;
 const PROTOCOL_KERNEL = 2;
 const SCOPE_LINK = 253;
 
+const refusal = (op: Op, code: string): KernelError =>
+  new KernelError({
+    errno: ERRNO[code] ?? 0,
+    code,
+    op: `${op.verb} ${op.object.kind}`,
+    object: describe(op.object),
+  });
+
 /**
  * A model of the kernel's behaviour, as far as Loden meets it: what it refuses, and what it silently takes along.
  * test/netns/kernel-model.test.ts holds it to the real one. Devices of others are made by {@link addDevice}; everything
@@ -167,7 +175,15 @@ export class FakeKernel implements Kernel {
   // Changes.
 
   async apply(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]> {
-    return ops.map((op) => this.applyOne(op));
+    const unmade = new Set<string>();
+    return ops.map((op) => {
+      const { object } = op;
+      const dev = object.kind === 'link' ? undefined : object.dev;
+      if (dev !== undefined && unmade.has(dev)) return refusal(op, 'ENODEV');
+      const error = this.applyOne(op);
+      if (error && op.verb === 'create' && object.kind === 'link') unmade.add(object.name);
+      return error;
+    });
   }
 
   /** One operation, at once. */
@@ -177,12 +193,7 @@ export class FakeKernel implements Kernel {
       this.log.push(op);
       return undefined;
     }
-    return new KernelError({
-      errno: ERRNO[code] ?? 0,
-      code,
-      op: `${op.verb} ${op.object.kind}`,
-      object: describe(op.object),
-    });
+    return refusal(op, code);
   }
 
   #do(op: Op): string | undefined {
