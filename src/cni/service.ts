@@ -19,9 +19,10 @@ import { failure } from './protocol/failure.ts';
 import { type Request, readRequest } from './protocol/request.ts';
 import { versionAnswer } from './protocol/version.ts';
 import { Records } from './records.ts';
+import { Recovery } from './recovery.ts';
 import { staleAttachments, staleName, staleWarning } from './stale.ts';
 import { attachmentJson, type CniStatus } from './status.ts';
-import { type Boot, rebooted, rememberBoot, sweepRecords, sweepStores } from './sweep.ts';
+import type { Boot } from './sweep.ts';
 import type { Command, NodeState, PluginAnswer, PluginCall } from './types.ts';
 
 /** Milliseconds that calls under way have at the end. */
@@ -52,10 +53,7 @@ export class CniService {
   readonly #running = new Set<Promise<unknown>>();
   /** Resolves when what earlier lives have left is cleaned up, as far as can be. */
   #recovered: Promise<void> = Promise.resolve();
-  #isRecovered = false;
-  #rebooted = false;
-  /** Where the attachments of earlier lives had their addresses from. */
-  readonly #dataDirs: ReadonlySet<string>;
+  readonly #recovery: Recovery;
   #ending = false;
   #stale: readonly string[] = [];
   #subnets: readonly Prefix[] = [];
@@ -64,7 +62,6 @@ export class CniService {
     const { engine, node, log, subnetFile, step } = parts;
     const delegates = parts.runDelegate ?? runDelegate;
     this.#parts = parts;
-    this.#dataDirs = new Set([...records.all()].map((r) => r.attachment.dataDir));
     this.#ctx = {
       ipam: parts.ipam ?? new Ipam(),
       records,
@@ -76,6 +73,7 @@ export class CniService {
       log,
       step,
     };
+    this.#recovery = new Recovery(this.#ctx, parts.boot, parts.stateDir);
     this.#queue = new DelQueue({
       dir: join(parts.stateDir, CNI.delQueue),
       handle: (call, queuedAt) => this.handle(call, queuedAt),
@@ -101,7 +99,7 @@ export class CniService {
         a.addresses.map(({ address }) => address.addr),
       );
     }
-    service.#recovered = service.#recover();
+    service.#recovered = service.#recovery.run().then(() => service.#queue.start());
     return service;
   }
 
@@ -120,7 +118,8 @@ export class CniService {
       const request = readRequest(call);
       command = request.command;
       // A call of an attachment must not meet the cleaning up of that very attachment half done.
-      if (!this.#isRecovered && queuedAt === undefined && command !== 'VERSION') await this.#recoveredSoon();
+      if (!this.#recovery.isDone && queuedAt === undefined && command !== 'VERSION')
+        await this.#recoveredSoon();
       return await this.#answer(request, call, queuedAt);
     })().catch((error: unknown): PluginAnswer => {
       const told = failure(call, error);
@@ -191,7 +190,7 @@ export class CniService {
     if (same) return;
     this.#subnets = subnets;
     this.#parts.log.info({ subnets: subnets.map(formatPrefix) }, 'pods get addresses of this subnet');
-    if (this.#rebooted && this.#isRecovered) void this.#sweepAfterBoot();
+    void this.#recovery.know(state.network.subnets.map((s) => s.network));
   }
 
   /** What an operator should look at. */
@@ -241,39 +240,5 @@ export class CniService {
 
   async #recoveredSoon(): Promise<void> {
     await Promise.race([this.#recovered, sleep(GRACE, undefined, { ref: false })]);
-  }
-
-  async #recover(): Promise<void> {
-    const { boot, log, stateDir } = this.#parts;
-    const file = join(stateDir, CNI.attachments, '..', 'boot');
-    try {
-      this.#rebooted = await rebooted(file, boot);
-      await sweepRecords(this.#ctx);
-      if (!this.#rebooted) await rememberBoot(file, boot);
-    } catch (err) {
-      log.error({ err }, 'cannot clean up after the last run; the next start tries again');
-    }
-    this.#isRecovered = true;
-    if (this.#rebooted && this.#subnets.length > 0) await this.#sweepAfterBoot();
-    await this.#queue.start();
-  }
-
-  async #sweepAfterBoot(): Promise<void> {
-    const state = this.#parts.node();
-    if (!state.ready) return;
-    this.#rebooted = false;
-    const { boot, log, stateDir } = this.#parts;
-    try {
-      await sweepStores(
-        this.#ctx,
-        boot,
-        state.network.subnets.map((s) => s.network),
-        this.#dataDirs,
-      );
-      await rememberBoot(join(stateDir, CNI.attachments, '..', 'boot'), boot);
-    } catch (err) {
-      this.#rebooted = true;
-      log.warn({ err }, 'cannot give back the addresses of pods from before the reboot');
-    }
   }
 }

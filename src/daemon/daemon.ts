@@ -1,20 +1,22 @@
 import type { HostFacts } from '../backends/backend.ts';
 import type { NodeState } from '../cni/types.ts';
+import type { RunOptions } from '../config/run.ts';
 import { KEYS } from '../contract.ts';
 import { ConfigError } from '../errors.ts';
-import { Latest } from '../latest.ts';
-import type { Prefix } from '../net/prefix.ts';
 import { isCompatible } from '../subnet/allocate.ts';
-import type { Identity, SubnetStore } from '../subnet/api.ts';
-import type { Lease, LeaseRequest, LeaseSnapshot, LeaseState } from '../subnet/types.ts';
+import type { SubnetStore } from '../subnet/api.ts';
+import type { Lease, LeaseSnapshot, LeaseState } from '../subnet/types.ts';
 import { Convergence } from './convergence.ts';
-import { claimNetwork } from './exclusive.ts';
-import type { HostView, HostWatch } from './hostWatch.ts';
+import { NetworkClaim } from './exclusive.ts';
+import { HostLook } from './hostLook.ts';
+import type { HostWatch } from './hostWatch.ts';
 import { type NetworkInForce, NetworkSource } from './networkSource.ts';
 import { nodeState } from './nodeState.ts';
 import type { Notifier } from './notify.ts';
-import { checkHost, leaseRequest, refuseIfHopeless } from './overlay.ts';
+import { checkHost } from './overlay.ts';
+import { OwnLease, type OwnLeaseParts } from './ownLease.ts';
 import { Programming, type ProgrammingParts } from './programming.ts';
+import { Publisher } from './publisher.ts';
 import { problems, type Situation, waitingFor } from './readiness.ts';
 import { ServedLeases } from './servedLeases.ts';
 import type { SubnetFile } from './subnetFile.ts';
@@ -23,16 +25,12 @@ import type { SubnetFile } from './subnetFile.ts';
 const RETRY = 1_000;
 
 /** What a daemon is made of; opened and closed by its composition root (run.ts). */
-export interface Parts extends ProgrammingParts {
+export interface Parts extends ProgrammingParts, OwnLeaseParts {
+  readonly options: RunOptions;
   readonly notifier: Notifier;
   readonly store: SubnetStore;
-  readonly identity: Identity;
-  /** Subnets this node had before, best first. */
-  readonly previous: readonly Prefix[];
   readonly hostWatch: HostWatch;
   readonly subnetFile: SubnetFile;
-  /** Called with each lease we come to hold, to be remembered across reboots. */
-  readonly remember: (lease: Lease) => void;
   /** Things with the daemon's life that are found only while it runs are put here. */
   readonly stack: AsyncDisposableStack;
 }
@@ -44,30 +42,30 @@ export interface Parts extends ProgrammingParts {
 export class Daemon {
   readonly #parts: Parts;
   readonly #network: NetworkSource;
-  readonly #want = new Latest<LeaseRequest>();
+  readonly #lease: OwnLease;
   readonly #convergence: Convergence;
 
   #kernelSeen = false;
-  #host: HostView = { waiting: 'looking for the uplink' };
-  #hostFacts: HostFacts | undefined;
-  #leaseState: LeaseState | undefined;
-  /** The lease last held: what the kernel is programmed for, also while it is lost or fenced. */
-  #held: Lease | undefined;
+  readonly #host: HostLook;
+  readonly #publisher: Publisher;
   readonly #leases = new ServedLeases(() => this.kick());
   readonly #programming: Programming;
-  #claimed = false;
+  readonly #claim: NetworkClaim;
   #retry: NodeJS.Timeout | undefined;
-  #ready = false;
   #converged: (() => void) | undefined;
 
   constructor(parts: Parts, fatal: (cause: unknown) => void) {
     this.#parts = parts;
     const { prefix } = parts.options.etcd;
+    this.#claim = new NetworkClaim(prefix, parts.stack);
+    this.#lease = new OwnLease(parts);
+    this.#host = new HostLook(parts);
+    this.#publisher = new Publisher(parts);
     this.#programming = new Programming(parts);
     this.#network = new NetworkSource({
       key: `${prefix}/${KEYS.config}`,
-      keeps: (next) => this.#held === undefined || isCompatible(this.#held.subnets, next),
-      against: (next) => (this.#hostFacts ? checkHost(next, this.#hostFacts) : []),
+      keeps: (next) => this.#lease.held === undefined || isCompatible(this.#lease.held.subnets, next),
+      against: (next) => (this.#host.facts ? checkHost(next, this.#host.facts) : []),
       ignored: (keys) => parts.log.warn({ keys }, 'keys in the network config mean nothing to this version'),
     });
     this.#convergence = new Convergence(
@@ -125,101 +123,42 @@ export class Daemon {
             'leases that etcd has forgotten are served until their nodes write them again',
           );
       }),
-      follow(store.hold(this.#want, identity, signal), (state) => this.#takeLease(state)),
+      follow(store.hold(this.#lease.want, identity, signal), (state) => this.#lease.take(state)),
     ]);
     unlisten();
     await this.#convergence.stop();
   }
 
-  #takeLease(state: LeaseState): void {
-    this.#leaseState = state;
-    if (state.state !== 'held') return;
-    this.#held = state.lease;
-    this.#parts.remember(state.lease);
-  }
-
   async #converge(): Promise<void> {
     const inForce = this.#network.inForce;
     if (inForce && this.#kernelSeen) {
-      await this.#claim(inForce);
-      await this.#lookAtHost(inForce);
-      const host = this.#hostFacts;
+      await this.#claim.hold(inForce.network.backend.type);
+      if (await this.#host.look(inForce, !this.ready)) {
+        this.#network.reconsider();
+        if (this.#network.inForce !== inForce) this.kick();
+      }
+      const host = this.#host.facts;
       if (host) {
-        if ('host' in this.#host) this.#ask(inForce, host);
-        const [held, served] = [this.#held, this.#leases.served];
+        if (this.#host.isUsable) this.#lease.ask(inForce, host);
+        const [held, served] = [this.#lease.held, this.#leases.served];
         if (held && served) await this.#programming.carryOut({ network: inForce, held, served, host });
       }
     }
     await this.#publish();
   }
 
-  /** One daemon for a network on a host. */
-  async #claim({ network }: NetworkInForce): Promise<void> {
-    if (this.#claimed) return;
-    this.#parts.stack.use(await claimNetwork(this.#parts.options.etcd.prefix, network.backend.type));
-    this.#claimed = true;
-  }
-
-  async #lookAtHost(inForce: NetworkInForce): Promise<void> {
-    const { hostWatch, observer } = this.#parts;
-    const families = [...inForce.network.families.keys()];
-    const devices = inForce.backend.devices(inForce.config, families);
-    if (
-      devices.some((d) => !observer.owner.devices.has(d)) ||
-      observer.owner.devices.size !== devices.length
-    ) {
-      observer.own({ devices: new Set(devices) });
-    }
-    this.#host = await hostWatch.look(families);
-    if (!('host' in this.#host)) return;
-    const { host } = this.#host;
-    if (host !== this.#hostFacts && !this.#ready) refuseIfHopeless(inForce, host);
-    const against = checkHost(inForce, host);
-    if (against.length > 0) {
-      this.#host = {
-        waiting: against.map((p) => `${p.path}: expected ${p.expected}, got ${p.got}`).join('; '),
-      };
-    } else if (host !== this.#hostFacts) {
-      this.#hostFacts = host;
-      this.#network.reconsider();
-      if (this.#network.inForce !== inForce) this.kick();
-    }
-  }
-
-  /** Tell the store which lease we want. */
-  #ask(inForce: NetworkInForce, host: HostFacts): void {
-    const { identity, options, previous } = this.#parts;
-    const want = leaseRequest(inForce, host, identity, options, this.#held?.subnets ?? previous);
-    if (!sameValue(want, this.#want.value)) this.#want.set(want);
-  }
-
   /** subnet.env, readiness and what the service manager is told. */
   async #publish(): Promise<void> {
-    const { subnetFile, notifier, news, log, options } = this.#parts;
-    const inForce = this.#network.inForce;
-    if (this.#settled && this.#parts.firewall.status().inSync && inForce && this.#held && this.#hostFacts) {
-      const families = [...inForce.network.families.keys()];
-      const mtu = inForce.backend.mtu(inForce.config, families, this.#hostFacts);
-      if (await subnetFile.write(inForce.network, this.#held, mtu, options.ipMasq)) {
-        log.info({ file: options.subnetFile, subnets: this.#held.key, mtu }, 'subnet file written');
-      }
-      if (subnetFile.error !== undefined) this.#later();
-    }
-    const { problem } = this.#network;
-    if (news.changed('network', problem) && problem !== undefined && inForce)
-      log.warn({ problem }, 'network config');
-    const reason = waitingFor(this.situation());
-    if (reason === undefined && !this.#ready) {
-      this.#ready = true;
-      log.info({ lease: this.#held?.key, peers: this.peers }, 'ready');
-    }
-    if (news.changed('reason', reason)) {
-      if (reason !== undefined)
-        log[this.#ready ? 'warn' : 'info']({ reason }, this.#ready ? 'impaired' : 'not ready');
-      else log.info('in order');
-    }
+    const outcome = {
+      network: this.#network.inForce,
+      held: this.#lease.held,
+      host: this.#host.facts,
+      isSettled: this.#settled && this.#parts.firewall.status().inSync,
+      problem: this.#network.problem,
+      peers: this.peers,
+    };
+    if (!(await this.#publisher.publish(outcome, () => waitingFor(this.situation())))) this.#later();
     this.#converged?.();
-    notifier.state(this.#ready, reason ?? `${this.#held?.key}, ${this.peers} peers`);
   }
 
   /** The whole first view, or a newer one, is in the kernel. */
@@ -234,7 +173,7 @@ export class Daemon {
   }
 
   get ready(): boolean {
-    return this.#ready;
+    return this.#publisher.ready;
   }
 
   get snapshot(): LeaseSnapshot | undefined {
@@ -242,11 +181,11 @@ export class Daemon {
   }
 
   get held(): Lease | undefined {
-    return this.#held;
+    return this.#lease.held;
   }
 
   get leaseState(): LeaseState | undefined {
-    return this.#leaseState;
+    return this.#lease.state;
   }
 
   get network(): NetworkInForce | undefined {
@@ -254,7 +193,7 @@ export class Daemon {
   }
 
   get host(): HostFacts | undefined {
-    return this.#hostFacts;
+    return this.#host.facts;
   }
 
   get peers(): number {
@@ -270,9 +209,9 @@ export class Daemon {
   nodeState(): NodeState {
     return nodeState({
       network: this.#network.inForce,
-      host: this.#hostFacts,
-      lease: this.#leaseState,
-      held: this.#held,
+      host: this.#host.facts,
+      lease: this.#lease.state,
+      held: this.#lease.held,
       ipMasq: this.#parts.options.ipMasq,
       waitingFor: () => waitingFor(this.situation()),
     });
@@ -284,8 +223,8 @@ export class Daemon {
       kernelSeen: this.#kernelSeen,
       store: store.status.value,
       network: { inForce: this.#network.inForce !== undefined, problem: this.#network.problem },
-      host: 'waiting' in this.#host ? this.#host.waiting : undefined,
-      lease: this.#leaseState,
+      host: this.#host.waiting,
+      lease: this.#lease.state,
       applied: this.#applied,
       failing: reconciler
         .status()
@@ -308,13 +247,4 @@ export class Daemon {
       ...warnings,
     ]);
   }
-}
-
-/** Do two lease requests ask for the same? Compared as text; they are small. */
-function sameValue(a: LeaseRequest, b: LeaseRequest | undefined): boolean {
-  const text = (value: unknown) =>
-    JSON.stringify(value, (_, v: unknown) =>
-      typeof v === 'bigint' ? `${v}n` : v instanceof Map ? [...v.entries()] : v,
-    );
-  return b !== undefined && text(a) === text(b);
 }

@@ -6,7 +6,7 @@ import { LodenError } from '../errors.ts';
  * Take the name of this network on this host: an abstract Unix socket, which is scoped to the network namespace
  * and dies with the process (unix(7)). Throws {@link LodenError} with exit code 75 when another daemon has it.
  */
-export async function claimNetwork(etcdPrefix: string, backend: string): Promise<AsyncDisposable> {
+async function claimNetwork(etcdPrefix: string, backend: string): Promise<AsyncDisposable> {
   const name = `loden:${etcdPrefix}:${backend}`;
   // The kernel's limit is 107 bytes behind the leading NUL; a longer prefix is cut from the left, where prefixes are alike.
   const server = net.createServer((socket) => socket.destroy());
@@ -25,4 +25,23 @@ export async function claimNetwork(etcdPrefix: string, backend: string): Promise
   });
   server.unref();
   return { [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())) };
+}
+
+/** Taken once, when it is known what network there is. */
+export class NetworkClaim {
+  readonly #etcdPrefix: string;
+  readonly #stack: AsyncDisposableStack;
+  #isHeld = false;
+
+  constructor(etcdPrefix: string, stack: AsyncDisposableStack) {
+    this.#etcdPrefix = etcdPrefix;
+    this.#stack = stack;
+  }
+
+  /** As {@link claimNetwork}; it is given up with the stack. */
+  async hold(backend: string): Promise<void> {
+    if (this.#isHeld) return;
+    this.#stack.use(await claimNetwork(this.#etcdPrefix, backend));
+    this.#isHeld = true;
+  }
 }

@@ -78,7 +78,7 @@ export class ServiceHost {
       },
     });
     const say = (level: string) => (fields: unknown, msg: string) => {
-      this.logs.push({ level, msg, fields });
+      if (!isDead) this.logs.push({ level, msg, fields });
     };
     const service = await CniService.open({
       stateDir: this.stateDir,
