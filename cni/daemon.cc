@@ -144,15 +144,14 @@ Daemon::Reached Daemon::Exchange(int fd, std::string_view body, const Deadline& 
     const std::span<char> room = answer_.Room();
     const ssize_t got = recv(fd, room.data(), room.size(), 0);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-    const bool none = got <= 0 && room.data() == place_.data();
-    if (none) break;
+    if (got < 0) break;
     switch (got > 0 ? answer_.Take(static_cast<size_t>(got)) : answer_.End()) {
       case HttpAnswer::State::kMore:
         continue;
       case HttpAnswer::State::kDone:
         return Reached::kAnswered;
       case HttpAnswer::State::kBad:
-        if (got <= 0) break;
+        if (got == 0) break;
         return Because(Reached::kGarbage, answer_.why(), "see who listens there: is it of the plugin's version?");
     }
     break;

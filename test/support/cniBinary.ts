@@ -95,7 +95,8 @@ export class Plugin {
     const server = createServer(async (req, res) => {
       const chunks: Buffer[] = [];
       for await (const chunk of req) chunks.push(chunk as Buffer);
-      const call = JSON.parse(Buffer.concat(chunks).toString('utf8')) as PluginCall;
+      const body = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
+      const call = JSON.parse(body) as PluginCall;
       requests.push(req);
       await answer(call, res, calls.push(call) - 1);
     });

@@ -60,6 +60,11 @@ describe('an answer that is none', () => {
     ['JSON of no type', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}', 'status 200, ;'],
     ['a redirection', `HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n`, 'status 302, ;'],
     [
+      'an error that is a success',
+      `HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: ${ERROR.length}\r\n\r\n${ERROR}`,
+      'status 201, application/json',
+    ],
+    [
       'another error',
       `HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"error":"no"}`.replace(
         '13',
@@ -149,6 +154,14 @@ describe('an answer that comes', () => {
         `HTTP/1.1 413 x\r\nContent-Type: application/json\r\nContent-Length: ${ERROR.length}\r\n\r\n${ERROR}`,
       );
     });
+    const stdin = plugin.config().padEnd(1 << 20, '\u0001');
+    expect(await plugin.call('ADD', { stdin })).toEqual({ status: 1, stdout: ERROR, stderr: '' });
+  });
+
+  test('instead of the request being read is taken', async () => {
+    const length = ERROR.length;
+    const head = `HTTP/1.1 413 x\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`;
+    await plugin.serveRaw((socket) => socket.write(`${head}${ERROR}`, () => socket.destroy()));
     const stdin = plugin.config().padEnd(1 << 20, '\u0001');
     expect(await plugin.call('ADD', { stdin })).toEqual({ status: 1, stdout: ERROR, stderr: '' });
   });
