@@ -52,6 +52,10 @@ export const CNI: Readonly<Record<string, Buffer>> = {
   'delegates-path': delegates(JSON.stringify({ delegates: [{ ...bridge, plugin: '../bridge' }] })),
   'delegates-own': delegates(JSON.stringify({ delegates: [{ ...bridge, plugin: 'flannel' }] })),
   'delegates-variable': delegates(JSON.stringify({ delegates: [{ ...bridge, env: { LD_PRELOAD: '/x' } }] })),
+  // Three times this is one byte more than the target has place for: the zero byte behind the last name.
+  'delegates-exact': delegates(
+    `{"delegates":[{"config":${JSON.stringify({ text: 'x'.repeat(665) })},"plugin":"bridge"}]}`,
+  ),
   text: text('a "quoted" \\ text\n\twith é, 中 and 😀\x7f'),
   'text-not-utf8': text(
     Buffer.from([0xc0, 0x80, 0xe0, 0x80, 0x80, 0xed, 0xa0, 0x80, 0xf5, 0x80, 0xff, 0xe4, 0xb8]),

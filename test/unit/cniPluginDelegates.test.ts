@@ -245,11 +245,12 @@ describe('delegates', () => {
     ['the second of which is none', [named('bridge'), 5]],
   ])('%s are not run', async (_, delegates) => {
     recorder('bridge');
-    await plugin.serve((_call, res) => json(res, { delegates }, 200, CNI.delegates));
+    const { calls } = await plugin.serve((_call, res) => json(res, { delegates }, 200, CNI.delegates));
     const ended = await plugin.call('ADD');
     expect(ended.status).toBe(1);
     expect(errorOf(ended)).toMatchObject({ code: 999, msg: expect.stringContaining('cannot be used') });
     expect(existsSync(join(plugin.dir, 'all.log'))).toBe(false);
+    expect(calls).toHaveLength(1);
   });
 });
 

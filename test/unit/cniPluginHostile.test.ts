@@ -14,6 +14,9 @@ afterEach(() => plugin[Symbol.dispose]());
 const OK = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n';
 const ERROR = JSON.stringify({ cniVersion: '1.0.0', code: 7, msg: 'x' });
 
+const error500 = (body: string): string =>
+  `HTTP/1.1 500 x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+
 /** Says it at the first byte of a request, and ends. */
 const says = (text: string | Buffer) => (socket: Socket) => {
   socket.once('data', () => socket.end(text));
@@ -64,6 +67,10 @@ describe('an answer that is none', () => {
       `HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: ${ERROR.length}\r\n\r\n${ERROR}`,
       'status 201, application/json',
     ],
+    ['an error without number', error500('{"code":"7","msg":"x"}'), 'status 500, application/json'],
+    ['an error of no number', error500('{"code":0,"msg":"x"}'), 'status 500, application/json'],
+    ['an error without words', error500('{"code":7,"msg":null}'), 'status 500, application/json'],
+    ['an error in a list', error500('[{"code":7,"msg":"x"}]'), 'status 500, application/json'],
     [
       'another error',
       `HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"error":"no"}`.replace(
