@@ -164,7 +164,7 @@ test('what only tunnels have is said too', () => {
 });
 
 /** A namespace that answers as told, and what it was asked, in order. */
-function told(refuse: (type: number) => number = () => 0) {
+function told(refuse: (type: number) => number = () => 0, names: string[] = []) {
   const log: string[] = [];
   const native: NativeNetlink = {
     portId: 1,
@@ -181,7 +181,7 @@ function told(refuse: (type: number) => number = () => 0) {
         words.push(WORDS[type] ?? String(type));
         const errno = refuse(type);
         if (errno > 0) replies.push(errorReply(seq, errno));
-        else if (type === rtnl.RTM_GETLINK) replies.push(linkReply(seq));
+        else if (type === rtnl.RTM_GETLINK) replies.push(linkReply(seq, names.shift() ?? HOST_IF));
         if (errno === 0 && seq === lastSeq) replies.push(errorReply(seq, 0));
       }
       log.push(words.join(' '));
@@ -200,12 +200,12 @@ const WORDS: Readonly<Record<number, string>> = {
   [rtnl.RTM_NEWROUTE]: 'route',
 };
 
-const linkReply = (seq: number): Uint8Array =>
+const linkReply = (seq: number, name: string): Uint8Array =>
   objectReply(rtnl.linkShape, seq, {
     type: rtnl.RTM_NEWLINK,
     flags: 0,
-    header: { ifi_index: 7 },
-    attributes: { IFLA_IFNAME: HOST_IF, IFLA_LINK: 2, IFLA_LINKINFO: { kind: 'veth' } },
+    header: { ifi_index: name === HOST_IF ? 7 : 3 },
+    attributes: { IFLA_IFNAME: name, IFLA_LINK: 2, IFLA_LINKINFO: { kind: 'veth' } },
   });
 
 describe('what is sent', () => {
@@ -226,6 +226,22 @@ describe('what is sent', () => {
     expect(await done).toEqual({ differences: [], failures: [] });
     expect(log).toEqual(['link get', 'sysctl accept_ra accept_dad', 'link addr neigh route']);
     expect(made).toMatchObject([{ ifindex: 7, peer: 2 }]);
+  });
+
+  test('each of several links gets its sysctls before it comes up', async () => {
+    const { log, socket } = told(() => 0, ['cni0', HOST_IF]);
+    const kernel = new NetlinkKernel(socket, { netnsFd: 3 });
+    const both = new Map([...fresh, ['cni0', undefined]]);
+    const objects = [...bridgeObjects([4]), ...hostObjects(wanted, 5)];
+    await reconcileOnce(kernel, objects, { apply: true, fresh: both });
+    expect(log).toEqual([
+      'link get',
+      'sysctl accept_ra',
+      // The bridge is finished and the veth made.
+      'link link get',
+      'sysctl accept_ra accept_dad',
+      'link addr addr neigh route',
+    ]);
   });
 
   test('sysctls that the socket does not write are waited for', async () => {
@@ -308,6 +324,18 @@ describe('what is sent', () => {
     });
     expect(failures.map((e) => e.object)).toEqual(['sysctl net/ipv4/conf/eth0/x = 0']);
   });
+});
+
+test('the number of a device that is gone is forgotten, one that was told is used', async () => {
+  const { log, socket } = told((type) => (type === rtnl.RTM_GETLINK ? 19 : 0));
+  const kernel = new NetlinkKernel(socket, { netnsFd: 3 });
+  const op: Op = { verb: 'create', object: { kind: 'address', dev: 'eth0', addr: prefix('10.0.0.1/32') } };
+  expect((await kernel.apply([op]))[0]!.code).toBe('ENODEV');
+  kernel.remember({ ifindex: 2, name: 'eth0' });
+  expect(await kernel.apply([op])).toEqual([undefined]);
+  expect(await kernel.linkNamed('eth0')).toBeUndefined();
+  expect((await kernel.apply([op]))[0]!.code).toBe('ENODEV');
+  expect(log).toEqual(['addr', 'get']);
 });
 
 test('link info of a port, read as written', async () => {
