@@ -87,10 +87,7 @@ describe('delegates', () => {
   });
 
   test('have the whole environment, each name once, and nothing else of the plugin', async () => {
-    plugin.plugin(
-      'bridge',
-      `env >${plugin.dir}/env; ls /proc/self/fd >${plugin.dir}/fds; grep Sig /proc/self/status >${plugin.dir}/signals`,
-    );
+    plugin.plugin('bridge', `env >${plugin.dir}/env; ls /proc/self/fd >${plugin.dir}/fds`);
     await daemon([named('bridge', { CNI_COMMAND: 'CHECK', CNI_IFNAME: 'net1' })]);
     const plain = [
       '/bin/bash',
@@ -112,10 +109,20 @@ describe('delegates', () => {
     );
     // ls itself has 3.
     expect(readFileSync(join(plugin.dir, 'fds'), 'utf8')).toBe('0\n1\n2\n3\n');
-    const signals = readFileSync(join(plugin.dir, 'signals'), 'utf8');
-    expect(signals).toMatch(/SigBlk:\t0{16}\n/);
+  });
+
+  test('have no signal blocked or ignored', async () => {
+    // No shell: those clear their mask.
+    const script = `#!/usr/bin/awk -f\nBEGIN { while ((getline line <"/proc/self/status") > 0) print line }\n`;
+    plugin.plugin('bridge', '');
+    writeFileSync(join(plugin.bin, 'bridge'), script);
+    const { calls } = await daemon([named('bridge')]);
+    // Node starts everything with SIGPIPE as it is by default.
+    await plugin.call('ADD');
+    const status = calls[1]!.delegated![0]!.stdout;
+    expect(status).toMatch(/^SigBlk:\t0{16}$/m);
     // SIGPIPE is 13.
-    expect(BigInt(`0x${/SigIgn:\t(\w+)/.exec(signals)![1]}`) & (1n << 12n)).toBe(0n);
+    expect(BigInt(`0x${/^SigIgn:\t(\w+)$/m.exec(status)![1]}`) & (1n << 12n)).toBe(0n);
   });
 
   test('are stopped at the first that fails', async () => {
@@ -183,6 +190,17 @@ describe('delegates', () => {
     expect(await plugin.call('ADD')).toMatchObject({ status: 0 });
     expect(calls[1]!.delegated).toEqual([{ exit: 0, stdout: 'done\n' }]);
     process.kill(Number(readFileSync(join(plugin.dir, 'pid'), 'utf8')), 'SIGKILL');
+  });
+
+  test('have their result read although they have ended before', async () => {
+    // The plugin sees both at once.
+    plugin.plugin(
+      'bridge',
+      'kill -STOP $PPID; (sleep 0.2; kill -CONT $PPID) </dev/null >/dev/null 2>&1 & echo late',
+    );
+    const { calls } = await daemon([named('bridge')]);
+    await plugin.call('ADD');
+    expect(calls[1]!.delegated).toEqual([{ exit: 0, stdout: 'late\n' }]);
   });
 
   test('may have a result of 1 MiB and no more', async () => {
