@@ -144,6 +144,7 @@ export class CniService {
         return { kind: 'done', result: versionAnswer() };
       case 'ADD':
         if (req.config.type === 'flannel') return await flannelAdd(ctx, req, req.config, delegated);
+        this.#recovery.uses(req.config.dataDir);
         return { kind: 'done', result: await add(ctx, req, req.config) };
       case 'DEL':
         if (req.config.type === 'flannel') return await flannelDel(ctx, req, req.config, delegated);
@@ -233,7 +234,7 @@ export class CniService {
     this.#ending = true;
     const stop = this.#queue.stop();
     await Promise.race([
-      Promise.allSettled([...this.#running, this.#recovered, stop]),
+      Promise.allSettled([...this.#running, this.#recovered, this.#recovery.settled(), stop]),
       sleep(GRACE, undefined, { ref: false }),
     ]);
   }

@@ -25,15 +25,23 @@ export async function thisBoot(upMs: number): Promise<Boot> {
   return { id: ((await readSmall(BOOT_ID)) ?? '').trim(), since: Date.now() - upMs };
 }
 
-/** Is it another boot than at our last start? Unknown is no. */
-export async function rebooted(file: string, boot: Boot): Promise<boolean> {
-  const before = (await readSmall(file).catch(() => undefined))?.trim();
-  return before !== undefined && before !== '' && before !== boot.id;
+/** What was remembered of an earlier start: its boot, and the directories of address stores that were in use. */
+export interface Remembered {
+  readonly id: string;
+  readonly dataDirs: readonly string[];
 }
 
-/** Remember this boot. Throws LodenError. */
-export const rememberBoot = (file: string, boot: Boot): Promise<void> =>
-  writeAtomically(file, `${boot.id}\n`, 0o600, 0o700);
+/** Undefined when nothing is, or nothing that can be read. */
+export async function recallBoot(file: string): Promise<Remembered | undefined> {
+  const [id, ...dataDirs] = ((await readSmall(file).catch(() => undefined)) ?? '')
+    .split('\n')
+    .filter((l) => l !== '');
+  return id === undefined ? undefined : { id, dataDirs };
+}
+
+/** Throws LodenError. */
+export const rememberBoot = (file: string, { id, dataDirs }: Remembered): Promise<void> =>
+  writeAtomically(file, `${[id, ...dataDirs].join('\n')}\n`, 0o600, 0o700);
 
 /** Take back ADDs that were never answered, and give back what the kernel has lost: pods that died with their namespaces, or with a boot. */
 export async function sweepRecords(ctx: Context): Promise<void> {

@@ -148,6 +148,10 @@ class World implements AsyncDisposable {
     world.#host = new ServiceHost(netns, world.#owner.tempDir('machine'));
     stack.defer(() => world.#host.close());
     await world.#open();
+    // A directory is swept after a reboot if there ever was an attachment from it.
+    await world.step({ op: 'add', pod: 0, ifname: 'eth0', mode: 'ptp' });
+    const file = join(world.#host.stateDir, 'cni', 'boot');
+    await until('the directory to be noted', () => readFileSync(file, 'utf8').includes(world.#host.dataDir));
     return world;
   }
 

@@ -1,9 +1,12 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
-import { EXIT } from '../../src/contract.ts';
+import type { PluginAnswer } from '../../src/cni/types.ts';
+import { CNI, EXIT } from '../../src/contract.ts';
 import { type ApiParts, answer, type Resource, serveControl, serveHealth } from '../../src/daemon/api.ts';
+import { run, until } from '../support/proc.ts';
 import { unixHttp } from '../support/unixHttp.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'loden-api-'));
@@ -67,6 +70,146 @@ describe('the control socket', () => {
     await using _ = await serveControl(path, parts());
     await expect(serveControl(path, parts())).rejects.toMatchObject({ exitCode: EXIT.busy });
     expect(await unixHttp(path, '/healthz')).toMatchObject({ status: 200 });
+  });
+});
+
+describe("the plugin's resource", () => {
+  const call = { env: { CNI_COMMAND: 'ADD' }, stdin: '{}' };
+  const post = (path: string, body: string, headers: Record<string, string> = {}) =>
+    new Promise<{ status: number; type: string; body: string; warning: string | undefined }>(
+      (resolve, reject) => {
+        const req = request(
+          {
+            socketPath: path,
+            path: CNI.resource,
+            method: 'POST',
+            headers: { 'content-type': 'application/json', ...headers },
+          },
+          (res) => {
+            let text = '';
+            res.setEncoding('utf8').on('data', (chunk: string) => {
+              text += chunk;
+            });
+            res.once('end', () =>
+              resolve({
+                status: res.statusCode ?? 0,
+                type: res.headers['content-type'] ?? '',
+                body: text,
+                warning: res.headers[CNI.warning] as string | undefined,
+              }),
+            );
+          },
+        );
+        req.once('error', reject);
+        req.end(body);
+      },
+    );
+
+  test.each([
+    [{ kind: 'done' }, 200, 'application/json', ''],
+    [{ kind: 'done', result: { cniVersion: '1.0.0' } }, 200, 'application/json', '{"cniVersion":"1.0.0"}'],
+    [
+      { kind: 'error', error: { cniVersion: '1.0.0', code: 7, msg: 'ü' } },
+      400,
+      'application/json',
+      '{"cniVersion":"1.0.0","code":7,"msg":"ü"}',
+    ],
+    [
+      { kind: 'error', error: { cniVersion: '1.0.0', code: 11, msg: 'x' } },
+      503,
+      'application/json',
+      undefined,
+    ],
+    [
+      { kind: 'error', error: { cniVersion: '1.0.0', code: 999, msg: 'x' } },
+      500,
+      'application/json',
+      undefined,
+    ],
+    [{ kind: 'delegates', delegates: [] }, 200, CNI.delegates, '{"delegates":[]}'],
+  ] as const)('says %j in HTTP', async (answer, status, type, body) => {
+    const path = join(dir, 'p1.sock');
+    const asked: unknown[] = [];
+    const plugin = async (c: unknown) => {
+      asked.push(c);
+      return answer as PluginAnswer;
+    };
+    await using _ = await serveControl(path, { ...parts(), plugin });
+    const got = await post(path, JSON.stringify(call));
+    expect([got.status, got.type]).toEqual([status, type]);
+    if (body !== undefined) expect(got.body).toBe(body);
+    expect(asked).toEqual([call]);
+  });
+
+  test('a warning is one header line', async () => {
+    const path = join(dir, 'p2.sock');
+    const plugin = async (): Promise<PluginAnswer> => ({ kind: 'done', warning: 'a\r\nx-evil: 1 – ü' });
+    await using _ = await serveControl(path, { ...parts(), plugin });
+    expect((await post(path, JSON.stringify(call))).warning).toBe('a x-evil: 1');
+  });
+
+  test.each([
+    ['no JSON', '{', 6],
+    ['something else', '[]', 6],
+    ['too much', `"${'x'.repeat(CNI.largestRequest)}"`, 6],
+  ])('is told in the form of the specification what is wrong with %s', async (_, body, code) => {
+    const path = join(dir, 'p3.sock');
+    let asked = 0;
+    const plugin = async (): Promise<PluginAnswer> => {
+      asked++;
+      return { kind: 'done' };
+    };
+    await using server = await serveControl(path, { ...parts(), plugin });
+    const got = await post(path, body);
+    expect([got.status, JSON.parse(got.body)]).toEqual([
+      400,
+      expect.objectContaining({ code, msg: expect.any(String) }),
+    ]);
+    expect(asked).toBe(0);
+    expect(server).toBeDefined();
+  });
+
+  test("is for root and the daemon's own user alone", async () => {
+    const path = join(dir, 'p4.sock');
+    await using _ = await serveControl(path, { ...parts(), plugin: async () => ({ kind: 'done' }) });
+    chmodSync(path, 0o666);
+    chmodSync(dir, 0o755);
+    const script = `const r=require('http').request({socketPath:${JSON.stringify(path)},path:'${CNI.resource}',method:'POST'},s=>{s.setEncoding('utf8');s.on('data',d=>process.stdout.write(d))});r.end('{}')`;
+    const as = (uid: number) =>
+      run(['setpriv', `--reuid=${uid}`, '--clear-groups', process.execPath, '-e', script]);
+    expect(JSON.parse(await as(65534))).toMatchObject({
+      code: 4,
+      msg: expect.stringContaining('user 65534 may not'),
+    });
+  });
+
+  test('answers a hundred at once, however long each takes, and ends those under way when it closes', async () => {
+    const path = join(dir, 'p5.sock');
+    let go = () => {};
+    const gate = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    let asked = 0;
+    const plugin = async (): Promise<PluginAnswer> => {
+      asked++;
+      await gate;
+      return { kind: 'done', result: {} };
+    };
+    const server = await serveControl(path, { ...parts(), plugin });
+    const answers = Promise.all(Array.from({ length: 200 }, () => post(path, JSON.stringify(call))));
+    await until('all to be asked', () => asked === 200);
+    expect(await unixHttp(path, '/healthz')).toMatchObject({ status: 200 });
+    const closed = server[Symbol.asyncDispose]();
+    expect(existsSync(path)).toBe(false);
+    go();
+    expect((await answers).map((a) => a.status)).toEqual(Array(200).fill(200));
+    await closed;
+  });
+
+  test('is only answered to a POST', async () => {
+    const path = join(dir, 'p6.sock');
+    await using _ = await serveControl(path, { ...parts(), plugin: async () => ({ kind: 'done' }) });
+    expect(await unixHttp(path, CNI.resource)).toMatchObject({ status: 404 });
   });
 });
 

@@ -9,6 +9,7 @@ import type { Prefix } from '../../net/prefix.ts';
 import { watchRoutes } from '../../netlink/monitor.ts';
 import { CniError, CODE } from '../errors.ts';
 import type { Attachment, NodeNetwork } from '../types.ts';
+import { activate } from './activate.ts';
 import { bridgeWish, forwarding, type InUse } from './bridge.ts';
 import { Bridges } from './bridges.ts';
 import { differences } from './check.ts';
@@ -138,9 +139,19 @@ export class Attacher {
       failure = cause;
     }
     failure = (await host)[0] ?? failure;
+    if (failure === undefined && pod) failure = await this.#activate(pod, a, bridge);
     pod?.close();
     if (failure !== undefined && bare) await this.#deletions.delete(bare).catch(() => {});
     return failure;
+  }
+
+  async #activate(pod: Kernel, a: Attachment, bridge: ObservedLink | undefined): Promise<unknown> {
+    try {
+      await Promise.all([activate(this.#host, a, 'gateway', bridge), activate(pod, a, 'pod')]);
+      return undefined;
+    } catch (cause) {
+      return cause;
+    }
   }
 
   async #settlePod(pod: Kernel, a: Attachment, ifindex: number, hasIpv6: boolean): Promise<unknown> {
