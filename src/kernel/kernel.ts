@@ -58,6 +58,8 @@ export interface WayTo {
   readonly src?: Addr;
   /** The gateway, if there is one. */
   readonly via?: Addr;
+  /** It is an address of this host, ready to be used; absent: it is not. */
+  readonly isLocal?: true;
 }
 
 /** Something of this kind has changed on this device; what it is now must be looked up. */
@@ -89,6 +91,12 @@ export interface Kernel {
    * Every question that finds a link does this by itself.
    */
   remember(link: Pick<ObservedLink, 'ifindex' | 'name'>): void;
+  /**
+   * Have the kernel act now upon the carrier of these devices, in this order, which it does in its own time else: until then
+   * a port does not forward and a device does not send, so that a pod's first packet may be lost (and ARP asks again after a
+   * second). For when both ends of a veth are up. One exchange; no more than a look before Linux 6.8.
+   */
+  settle(names: readonly string[]): Promise<void>;
   /** All addresses, or those of one link. */
   addresses(ifindex?: number): Promise<readonly ObservedAddress[]>;
   /** PERMANENT neighbours of one link, both families. */

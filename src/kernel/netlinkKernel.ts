@@ -6,7 +6,7 @@ import { ERRNO } from '../netlink/errno.ts';
 import { NETLINK_ROUTE } from '../netlink/header.ts';
 import type { Message, Request } from '../netlink/message.ts';
 import { changeOf, watchLinksGone } from '../netlink/monitor.ts';
-import { AF_INET, AF_INET6, afOf, route } from '../netlink/rtnl.ts';
+import { AF_INET, AF_INET6, afOf, RTN_LOCAL, route } from '../netlink/rtnl.ts';
 import { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpAddresses, readAddress } from './address.ts';
 import { Batch, type Refusal } from './batch.ts';
@@ -70,6 +70,11 @@ export class NetlinkKernel implements Kernel {
     return link;
   }
 
+  async settle(names: readonly string[]): Promise<void> {
+    // net/core/rtnetlink.c rtnl_getlink calls linkwatch_sync_dev, for which there is no better door.
+    await this.socket.transact(names.map((name) => getLinkByName(name) as Request));
+  }
+
   remember({ ifindex, name }: Pick<ObservedLink, 'ifindex' | 'name'>): void {
     this.#names.set(ifindex, name);
   }
@@ -115,6 +120,9 @@ export class NetlinkKernel implements Kernel {
       );
       const { RTA_OIF: oif, RTA_PREFSRC: src, RTA_GATEWAY: via } = message?.attributes ?? {};
       const dev = oif === undefined ? undefined : this.#names.name(oif);
+      if (message?.header.rtm_type === RTN_LOCAL) {
+        return { dev: dev ?? 'lo', ...(src ? { src } : {}), isLocal: true };
+      }
       if (dev === undefined) return undefined;
       return { dev, ...(src ? { src } : {}), ...(via ? { via } : {}) };
     } catch (cause) {

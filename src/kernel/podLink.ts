@@ -37,6 +37,12 @@ export function comparePodLink(
 }
 
 /**
+ * A veth uses one queue unless it is told otherwise, but is made with one for each CPU: to put the others out of use takes the
+ * kernel as long as all the rest (drivers/net/veth.c veth_init_queues).
+ */
+const ONE_QUEUE = { IFLA_NUM_TX_QUEUES: 1, IFLA_NUM_RX_QUEUES: 1 } as const;
+
+/**
  * With the other end, in its namespace, by one message. A bridge gets its MTU afterwards: one that it is born with it
  * gives up for that of its ports (net/bridge/br_if.c br_mtu_auto_adjust).
  */
@@ -51,6 +57,7 @@ export function createPodLink(o: BridgeLink | VethLink, names: Names): Request<I
       IFLA_IFNAME: peer.name,
       IFLA_MTU: peer.mtu,
       IFLA_NET_NS_FD: peer.netnsFd,
+      ...ONE_QUEUE,
     },
   };
   return link.create(
@@ -58,6 +65,7 @@ export function createPodLink(o: BridgeLink | VethLink, names: Names): Request<I
     {
       ...own,
       IFLA_MTU: o.mtu,
+      ...ONE_QUEUE,
       IFLA_MASTER: master === undefined ? undefined : names.ifindex(master),
       IFLA_LINKINFO: { kind: 'veth', ...(other ? { veth: { VETH_INFO_PEER: other } } : {}) },
     },
