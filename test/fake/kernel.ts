@@ -109,6 +109,8 @@ export class FakeKernel implements Kernel {
 
   remember(): void {}
 
+  async settle(): Promise<void> {}
+
   async addresses(ifindex?: number): Promise<readonly ObservedAddress[]> {
     this.reads++;
     return this.#addresses

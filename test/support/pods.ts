@@ -159,7 +159,9 @@ export async function attach(
         inside = reconcileOnce(pod, podObjects(wanted), { apply: true, fresh });
       },
     });
-    return { host: outside, pod: await inside, ...(bare ? { bare } : {}) };
+    const result = { host: outside, pod: await inside, ...(bare ? { bare } : {}) };
+    await Promise.all([host.settle([HOST_IF, 'cni0']), pod.settle(['eth0'])]);
+    return result;
   } finally {
     closeSync(fd);
   }
