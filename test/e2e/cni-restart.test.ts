@@ -1,7 +1,10 @@
-import { readdirSync } from 'node:fs';
+import { once } from 'node:events';
+import { readdirSync, watch } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { NO_TRACES, traces } from '../support/cniTraces.ts';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { CNI } from '../../src/contract.ts';
+import { type Traces, traces } from '../support/cniTraces.ts';
 import type { Containerd } from '../support/containerd.ts';
 import { CriCluster, lossesBetween } from '../support/criCluster.ts';
 import type { Pod } from '../support/criPod.ts';
@@ -9,7 +12,7 @@ import { ping } from '../support/ping.ts';
 import { until } from '../support/proc.ts';
 
 /** Milliseconds in which a restarted daemon must have settled what its predecessor left. */
-const SETTLED = 20_000;
+const SETTLED = 10_000;
 
 /** What an ADD may fail with while there is no daemon, or one that has just started. */
 const UNAVAILABLE = /daemon does not run|ended the connection before it had answered|no subnet yet/;
@@ -44,7 +47,7 @@ describe.each([{ Type: 'vxlan' }, { Type: 'udp' }])('the daemon under running po
 
   test('taken over from loses no packet', async () => {
     await expectKept(async ({ host }) => {
-      for (let i = 0; i < 3; i++) await host.takeOver();
+      for (let i = 0; i < 2; i++) await host.takeOver();
     });
   });
 });
@@ -53,6 +56,12 @@ describe('the daemon while pods are made', () => {
   let kubelets: CriCluster;
   let far: Pod;
   let node: Containerd;
+  /** What there was when a test began: nothing, unless an earlier one has failed. */
+  let before: Traces;
+  beforeEach(async () => {
+    for (const id of await node.podIds()) await node.removePod(id);
+    before = await traces(node.host);
+  });
   beforeAll(async () => {
     kubelets = await CriCluster.start(2);
     node = kubelets.nodes[0]!;
@@ -60,7 +69,16 @@ describe('the daemon while pods are made', () => {
   });
   afterAll(() => kubelets?.[Symbol.asyncDispose]());
 
-  /** Three pods are made in each round, while something happens at another moment of it; with what failed, and why. */
+  /** Resolves when the daemon writes down the next attachment: it is in the middle of an ADD. */
+  function nextRecord(): Promise<unknown> {
+    const watcher = watch(join(node.host.stateDir, CNI.attachments));
+    return once(watcher, 'change').finally(() => watcher.close());
+  }
+
+  /**
+   * Three pods are made in each round, and something happens meanwhile: in every other round in the middle of an ADD, else at a moment
+   * that moves through the time it takes. Resolves to the pods, one more made in the end, and to what the others failed with.
+   */
   async function makeMeanwhile(rounds: number, happens: () => Promise<void>) {
     const made: Pod[] = [];
     const failed: string[] = [];
@@ -69,18 +87,23 @@ describe('the daemon while pods are made', () => {
         (pod) => made.push(pod),
         (error: Error) => failed.push(error.message),
       );
+    const start = performance.now();
+    await make();
+    const usual = performance.now() - start;
     for (let i = 0; i < rounds; i++) {
+      const adding = nextRecord();
       const making = [make(), make(), make()];
-      await sleep(15 * i);
+      await (i % 2 === 0 ? sleep((usual * i) / rounds) : Promise.race([adding, Promise.all(making)]));
       await happens();
       await Promise.all(making);
     }
+    await make();
     return { made, failed };
   }
 
   /** What was made works, what failed is gone once it is removed, as the kubelet would; and then everything. */
   async function expectRightOrNothing({ made, failed }: { made: Pod[]; failed: string[] }): Promise<void> {
-    expect(made.length).toBeGreaterThan(0);
+    expect(made.length, failed.join('\n')).toBeGreaterThan(1);
     expect(new Set(made.map((pod) => pod.ip)).size).toBe(made.length);
     const distant = await far.netns();
     const answers = await Promise.all(made.map((pod) => ping(distant, pod.ip, 5)));
@@ -90,60 +113,50 @@ describe('the daemon while pods are made', () => {
     const halves = (await node.podIds()).filter((id) => !ids.has(id));
     for (const id of halves) await node.removePod(id);
     const settled = async () => {
-      const { addresses, veths, records, queued } = await traces(node.host);
-      const ips = made.map((pod) => pod.ip).toSorted();
+      const now = await traces(node.host);
+      const ips = [...before.addresses, ...made.map((pod) => pod.ip)].toSorted();
       return (
-        JSON.stringify(addresses) === JSON.stringify(ips) &&
-        veths.length === made.length &&
-        records.length === made.length &&
-        queued.length === 0
+        JSON.stringify(now.addresses) === JSON.stringify(ips) &&
+        now.veths.length === before.veths.length + made.length &&
+        now.records.length === before.records.length + made.length &&
+        now.queued.length === 0
       );
     };
     await until('nothing but what was made', settled, SETTLED).catch(async (error: Error) => {
-      const left = JSON.stringify(
-        { made: made.map((p) => p.ip), failed, ...(await traces(node.host)) },
-        null,
-        1,
-      );
-      throw new Error(`${error.message}: ${left}`);
+      const left = { made: made.map((p) => p.ip), failed, ...(await traces(node.host)) };
+      throw new Error(`${error.message}: ${JSON.stringify(left, null, 1)}`);
     });
 
     await Promise.all(made.map((pod) => pod.remove()));
-    expect(await traces(node.host)).toEqual(NO_TRACES);
+    expect(await traces(node.host)).toEqual(before);
     expect(readdirSync(node.netnsDir)).toEqual([]);
     expect(await node.podIds()).toEqual([]);
   }
 
   test.each(['SIGTERM', 'SIGKILL'] as const)('is ended by %s and started again and again', async (signal) => {
-    const outcome = await makeMeanwhile(8, () => node.host.restart(signal));
+    const outcome = await makeMeanwhile(6, () => node.host.restart(signal));
     // What comes at a bad moment fails, and says why.
     for (const why of outcome.failed) expect(why).toMatch(UNAVAILABLE);
     await expectRightOrNothing(outcome);
   });
 
   test('is taken over from again and again', async () => {
-    const outcome = await makeMeanwhile(6, () => node.host.takeOver());
+    const outcome = await makeMeanwhile(4, () => node.host.takeOver());
     // A runtime sees nothing of it.
     expect(outcome.failed).toEqual([]);
     await expectRightOrNothing(outcome);
   });
 
   test('is away for long: pods fail with the reason, and what they leave is cleared by the next daemon', async () => {
-    const before = await node.runPod();
+    const pod = await node.runPod();
     await node.host.stop('SIGKILL');
     const socket = `${node.host.runDir}/loden.sock`;
     await expect(node.runPod()).rejects.toThrow(socket);
-    await before.remove();
+    await pod.remove();
     await node.host.start();
     for (const id of await node.podIds()) await node.removePod(id);
-    await until(
-      'nothing to be left',
-      async () => {
-        const left = await traces(node.host);
-        return JSON.stringify(left) === JSON.stringify(NO_TRACES);
-      },
-      SETTLED,
-    );
+    const cleared = async () => JSON.stringify(await traces(node.host)) === JSON.stringify(before);
+    await until('nothing to be left', cleared, SETTLED);
     const after = await node.runPod();
     expect(await ping(await far.netns(), after.ip, 5)).toBeDefined();
     await after.remove();
