@@ -56,7 +56,7 @@ async function probes(netns: Netns, dev: string): Promise<number> {
 
 /** What the wire and the ports of a bridge make of it by themselves. */
 const ITSELF =
-  /"(?:NO-CARRIER|LOWER_UP|linkdown)",?|"state":"(?:disabled|forwarding)",|,"(?:bridge_id|root_id|root_port|root_path_cost|designated_\w+|config_pending|[gt]so_max_\w+|gro_max_size|promiscuity|allmulti)":"?[\w.:]+"?|\{[^{}]*"fe80::[^{}]*\}|,(?=\])/g;
+  /"(?:NO-CARRIER|LOWER_UP|linkdown)",?|"state":"(?:disabled|forwarding)",|,"(?:bridge_id|root_id|root_port|root_path_cost|designated_\w+|config_pending|[gt]so_max_\w+|gro_max_size|promiscuity|allmulti)":"?[\w.:]+"?|,(?=\])/g;
 
 /** One line for each address, not for all of a device. */
 function eachAddress(line: string): string[] {
