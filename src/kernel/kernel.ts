@@ -84,19 +84,16 @@ export interface Watch {
 export interface Kernel {
   /** All links, or the one with this ifindex (none: it is gone). */
   links(ifindex?: number): Promise<readonly ObservedLink[]>;
-  /** The link of this name, by one question to the kernel; undefined: there is none. */
+  /**
+   * The link of this name, by one question to the kernel; undefined: there is none. Whoever asks makes the kernel act upon the
+   * device's carrier at once (rtnl_getlink; since Linux 6.8), which it does in its own time else.
+   */
   linkNamed(name: string): Promise<ObservedLink | undefined>;
   /**
    * Somebody else has told the number of a device (who has made the other end of a veth): what is put on it needs it.
    * Every question that finds a link does this by itself.
    */
   remember(link: Pick<ObservedLink, 'ifindex' | 'name'>): void;
-  /**
-   * Have the kernel act now upon the carrier of these devices, in this order, which it does in its own time else: until then
-   * a port does not forward and a device does not send, so that a pod's first packet may be lost (and ARP asks again after a
-   * second). For when both ends of a veth are up. One exchange; no more than a look before Linux 6.8.
-   */
-  settle(names: readonly string[]): Promise<void>;
   /** All addresses, or those of one link. */
   addresses(ifindex?: number): Promise<readonly ObservedAddress[]>;
   /** PERMANENT neighbours of one link, both families. */

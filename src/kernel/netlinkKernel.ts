@@ -70,11 +70,6 @@ export class NetlinkKernel implements Kernel {
     return link;
   }
 
-  async settle(names: readonly string[]): Promise<void> {
-    // net/core/rtnetlink.c rtnl_getlink calls linkwatch_sync_dev, for which there is no better door.
-    await this.socket.transact(names.map((name) => getLinkByName(name) as Request));
-  }
-
   remember({ ifindex, name }: Pick<ObservedLink, 'ifindex' | 'name'>): void {
     this.#names.set(ifindex, name);
   }

@@ -109,8 +109,6 @@ export class FakeKernel implements Kernel {
 
   remember(): void {}
 
-  async settle(): Promise<void> {}
-
   async addresses(ifindex?: number): Promise<readonly ObservedAddress[]> {
     this.reads++;
     return this.#addresses

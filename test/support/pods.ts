@@ -160,7 +160,8 @@ export async function attach(
       },
     });
     const result = { host: outside, pod: await inside, ...(bare ? { bare } : {}) };
-    await Promise.all([host.settle([HOST_IF, 'cni0']), pod.settle(['eth0'])]);
+    // A port does not forward, a device does not send, before the kernel has acted upon its carrier.
+    await Promise.all([host.linkNamed(HOST_IF), host.linkNamed('cni0'), pod.linkNamed('eth0')]);
     return result;
   } finally {
     closeSync(fd);
