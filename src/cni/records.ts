@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import {
   closeSync,
   constants,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -20,6 +21,10 @@ const ADDING = '.adding';
 const ATTACHED = '.json';
 /** What could not be read is kept under this ending. */
 const ASIDE = '.bad';
+
+/** Files kept to be used again. */
+const MOST_SPARES = 128;
+const SPARE = /^spare-\d+-\d+$/;
 
 /** An attachment on disk. */
 export interface AttachmentRecord {
@@ -45,8 +50,11 @@ const fileOf = (id: AttachmentId): string =>
 export class Records {
   readonly #dir: string;
   readonly #all = new Map<string, AttachmentRecord>();
-  /** Open files of ADDs under way. */
-  readonly #open = new Map<string, number>();
+  /** Open files of ADDs under way, and how far they are written. */
+  readonly #open = new Map<string, { readonly fd: number; readonly end: number }>();
+  /** Files of what was removed, to be used again: ext4 takes the longer to make a file the more were removed of late. */
+  readonly #spares: string[] = [];
+  #count = 0;
 
   private constructor(dir: string) {
     this.#dir = dir;
@@ -58,6 +66,7 @@ export class Records {
     try {
       mkdirSync(dir, { recursive: true, mode: DIR_MODE });
       for (const name of readdirSync(dir)) {
+        if (SPARE.test(name)) records.#spares.push(name);
         const state = name.endsWith(ADDING) ? 'adding' : name.endsWith(ATTACHED) ? 'attached' : undefined;
         if (!state) continue;
         const path = join(dir, name);
@@ -99,11 +108,16 @@ export class Records {
   begin(attachment: Attachment): void {
     const record: AttachmentRecord = { state: 'adding', attachment, since: Date.now() };
     const path = join(this.#dir, `${fileOf(attachment)}${ADDING}`);
+    const text = Buffer.from(formatRecord(record));
+    const spare = this.#spares.pop();
     try {
-      const fd = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, FILE_MODE);
-      this.#open.set(keyOf(attachment), fd);
+      const from = spare === undefined ? path : join(this.#dir, spare);
+      const fd = openSync(from, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW, FILE_MODE);
+      this.#open.set(keyOf(attachment), { fd, end: text.length });
       this.#all.set(keyOf(attachment), record);
-      writeSync(fd, formatRecord(record));
+      writeSync(fd, text, 0, text.length, 0);
+      ftruncateSync(fd, text.length);
+      if (spare !== undefined) renameSync(from, path);
     } catch (cause) {
       throw this.#error('write', cause);
     }
@@ -112,12 +126,12 @@ export class Records {
   /** Its ADD is done: from now on it stays. Throws {@link CniError}. */
   attached(attachment: Attachment): void {
     const key = keyOf(attachment);
-    const fd = this.#open.get(key);
+    const file = this.#open.get(key);
     const record: AttachmentRecord = { state: 'attached', attachment, since: Date.now() };
     const path = join(this.#dir, fileOf(attachment));
     try {
-      if (fd === undefined) throw new Error('it was not begun');
-      writeSync(fd, formatRecord(record));
+      if (file === undefined) throw new Error('it was not begun');
+      writeSync(file.fd, formatRecord(record), file.end);
       this.#close(key);
       renameSync(`${path}${ADDING}`, `${path}${ATTACHED}`);
       this.#all.set(key, record);
@@ -133,19 +147,32 @@ export class Records {
     const state = this.#all.get(key)?.state;
     this.#close(key);
     try {
-      if (state !== 'adding') unlink(`${path}${ATTACHED}`);
-      if (state !== 'attached') unlink(`${path}${ADDING}`);
+      if (state !== 'adding') this.#discard(`${path}${ATTACHED}`);
+      if (state !== 'attached') this.#discard(`${path}${ADDING}`);
       this.#all.delete(key);
     } catch (cause) {
       throw this.#error('remove', cause);
     }
   }
 
+  /** Take a file out of the way. One that is not there is. */
+  #discard(path: string): void {
+    const spare = this.#spares.length < MOST_SPARES ? `spare-${process.pid}-${++this.#count}` : undefined;
+    try {
+      if (spare === undefined) unlinkSync(path);
+      else renameSync(path, join(this.#dir, spare));
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return;
+      throw cause;
+    }
+    if (spare !== undefined) this.#spares.push(spare);
+  }
+
   #close(key: string): void {
-    const fd = this.#open.get(key);
-    if (fd === undefined) return;
+    const file = this.#open.get(key);
+    if (file === undefined) return;
     this.#open.delete(key);
-    closeSync(fd);
+    closeSync(file.fd);
   }
 
   #error(what: string, cause: unknown): CniError {
@@ -156,13 +183,5 @@ export class Records {
       undefined,
       cause,
     );
-  }
-}
-
-function unlink(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
   }
 }

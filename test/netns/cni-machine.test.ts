@@ -356,7 +356,9 @@ class World implements AsyncDisposable {
     for (const [id, address] of this.#foreign) expected.set(address, `${id}\r\neth0`);
     expect(new Map(files.map((n) => [n, readFileSync(join(store, n), 'utf8')]))).toEqual(expected);
     expect(names.filter((n) => n.startsWith('.'))).toEqual([]);
-    const records = readdirSync(join(this.#host.stateDir, 'cni', 'attachments'));
+    const records = readdirSync(join(this.#host.stateDir, 'cni', 'attachments')).filter(
+      (n) => !n.startsWith('spare-'),
+    );
     expect(records.filter((n) => !n.endsWith('.json'))).toEqual([]);
     expect(records).toHaveLength(this.#held.size);
     const alive = [...this.#held.values()].filter((h) => !h.isDead);

@@ -27,7 +27,8 @@ const store = (network = 'pods'): string[] => {
   const dir = join(host.dataDir, network);
   return existsSync(dir) ? readdirSync(dir).filter((n) => /^[\d.]+$|::/.test(n)) : [];
 };
-const records = () => readdirSync(join(host.stateDir, 'cni', 'attachments'));
+const records = () =>
+  readdirSync(join(host.stateDir, 'cni', 'attachments')).filter((n) => !n.startsWith('spare-'));
 const veths = async () =>
   (await host.netns.ipJson<{ ifname: string }[]>('link show type veth')).map((l) => l.ifname);
 const podLinks = async (netns = pod) =>
@@ -127,7 +128,11 @@ describe('an attachment', () => {
       Promise.all(
         pods.flatMap((p, i) => [
           host.ask(command, { id: `c${i}`, netns: p.path }, { mode: i % 2 ? 'ptp' : 'bridge' }),
-          host.ask(command, { id: `c${i}`, netns: p.path, ifname: 'eth1' }, { name: 'second', mode: 'bridge' }),
+          host.ask(
+            command,
+            { id: `c${i}`, netns: p.path, ifname: 'eth1' },
+            { name: 'second', mode: 'bridge' },
+          ),
         ]),
       );
     const addresses = (await ask('ADD')).flatMap(addressOf);
