@@ -68,6 +68,11 @@ export function attachment(i: number, options: AttachmentOptions = {}): Attachme
   };
 }
 
+export interface AttachHostOptions extends AttacherOptions {
+  /** Told the descriptor of the host's namespace before there is an attacher. */
+  readonly onHostFd?: (fd: number) => void;
+}
+
 /** A host with an attacher in this process, and pods. */
 export class AttachHost implements AsyncDisposable {
   readonly netns: Netns;
@@ -78,15 +83,23 @@ export class AttachHost implements AsyncDisposable {
   /** What pods have, as records would tell. */
   readonly attached = new Map<string, Attachment>();
 
-  private constructor(owner: Owner, netns: Netns, options: AttacherOptions) {
+  private constructor(owner: Owner, netns: Netns, { onHostFd, ...options }: AttachHostOptions) {
     this.#owner = owner;
     this.netns = netns;
     this.#fd = openSync(netns.path, 'r');
+    onHostFd?.(this.#fd);
     this.attacher = Attacher.open({ hostNetnsFd: this.#fd, ...options });
   }
 
-  static async create(owner: Owner, options: AttacherOptions = {}): Promise<AttachHost> {
+  static async create(owner: Owner, options: AttachHostOptions = {}): Promise<AttachHost> {
     return new AttachHost(owner, await Netns.create(owner, 'host'), options);
+  }
+
+  /** The daemon of the same host anew. */
+  static async beside(host: AttachHost): Promise<AttachHost> {
+    const next = new AttachHost(host.#owner, host.netns, {});
+    for (const [key, a] of host.attached) next.attached.set(key, a);
+    return next;
   }
 
   get fd(): number {
@@ -115,14 +128,18 @@ export class AttachHost implements AsyncDisposable {
     await this.attacher.settle();
   }
 
-  /** Everything `ip` and the sysctls tell, so that two moments can be compared. */
+  /** Everything `ip` tells, so that two moments can be compared, but for what the kernel does at its leisure: carrier, link-local addresses. */
   async portrait(netns: Netns = this.netns): Promise<string> {
     const parts = await Promise.all(
       ['link', 'addr', 'route show table all', '-6 route show table all', 'neigh show nud permanent'].map(
         (what) => netns.ip(`-o ${what}`),
       ),
     );
-    return parts.join('\n');
+    const lines = parts
+      .join('\n')
+      .replaceAll(/NO-CARRIER,|,LOWER_UP|,M-DOWN| linkdown| state \S+/g, '')
+      .split('\n');
+    return lines.filter((line) => !line.includes('fe80::')).join('\n');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -229,7 +229,7 @@ export class Attacher {
     try {
       const pod = this.#openKernel(netns.fd);
       try {
-        return [...bridge, ...(await differences(a, host, pod))];
+        return [...new Set([...bridge, ...(await differences(a, host, pod))])];
       } finally {
         pod.close();
       }

@@ -1,0 +1,159 @@
+import { describe, expect, test } from 'vitest';
+import { AttachHost, addressOf, attachment, type Families, gatewayOf, nodeOf } from '../support/cniAttach.ts';
+import type { Netns } from '../support/netns.ts';
+import { thisProcess } from '../support/owner.ts';
+import { ping } from '../support/ping.ts';
+
+const create = () => AttachHost.create(thisProcess());
+
+/** Addresses of the bridge, less the link-local ones. */
+async function bridgeAddresses(host: AttachHost): Promise<string[]> {
+  const [link] =
+    await host.netns.ipJson<{ addr_info: { local: string; prefixlen: number; scope: string }[] }[]>(
+      'addr show dev cni0',
+    );
+  return link!.addr_info
+    .filter(({ scope }) => scope === 'global')
+    .map(({ local, prefixlen }) => `${local}/${prefixlen}`)
+    .sort();
+}
+
+const bridge = async (host: AttachHost): Promise<Record<string, unknown>> =>
+  (await host.netns.ipJson('link show dev cni0'))[0]!;
+
+describe('the bridge', () => {
+  test('is made with MAC, MTU, gateway and mark, and guards itself from routers', async () => {
+    await using host = await create();
+    const pod = await host.pod();
+    await host.add(attachment(2, { families: [4, 6], netns: pod.path }), nodeOf([4, 6]));
+    expect(await bridge(host)).toMatchObject({
+      address: '0a:58:0a:2a:01:01',
+      mtu: 1450,
+      ifalias: 'loden cni',
+    });
+    expect(await bridgeAddresses(host)).toEqual(['10.42.1.1/24', 'fd00:42:0:1::1/64']);
+    const sysctls = ['ipv6/conf/cni0/accept_ra', 'ipv4/ip_forward', 'ipv6/conf/all/forwarding'];
+    const values = await host.netns.run(['sh', '-c', `cd /proc/sys/net; cat ${sysctls.join(' ')}`]);
+    expect(values.trim().split('\n')).toEqual(['0', '1', '1']);
+  });
+
+  test('of another plugin is taken as it is, and keeps its MAC when its ports go', async () => {
+    await using host = await create();
+    await host.netns.ipBatch([
+      'link add cni0 type bridge',
+      'link add old0 address 02:00:00:00:00:01 type veth peer name old1',
+      'link set old0 master cni0 up',
+      'link set cni0 mtu 1400 up',
+      'addr add 10.42.1.1/24 dev cni0',
+    ]);
+    const { address } = await bridge(host);
+    expect(address).toBe('02:00:00:00:00:01');
+    const pod = await host.pod();
+    await host.add(attachment(2, { netns: pod.path }), nodeOf([4]));
+    await host.netns.ip('link del old0');
+    const after = await bridge(host);
+    expect(after).toMatchObject({ address, mtu: 1450 });
+    expect(after.ifalias).toBeUndefined();
+    expect(await ping(pod, gatewayOf(4), 2)).toBeDefined();
+  });
+
+  test('that somebody changes is put right without an ADD', async () => {
+    await using host = await create();
+    const pod = await host.pod();
+    await host.add(attachment(2, { netns: pod.path }), nodeOf([4]));
+    await host.netns.ip('addr del 10.42.1.1/24 dev cni0');
+    await expect.poll(() => bridgeAddresses(host), { timeout: 10_000 }).toEqual(['10.42.1.1/24']);
+    await host.netns.ip('link set cni0 mtu 1300');
+    await expect.poll(async () => (await bridge(host)).mtu, { timeout: 10_000 }).toBe(1450);
+  });
+
+  test('that somebody removes is made again by the next ADD, at once', async () => {
+    await using host = await create();
+    const pods = [await host.pod(), await host.pod()];
+    await host.add(attachment(2, { netns: pods[0]!.path }), nodeOf([4]));
+    await host.netns.ip('link del cni0');
+    const a = attachment(3, { netns: pods[1]!.path });
+    await host.add(a, nodeOf([4]));
+    expect(await host.attacher.check(a, nodeOf([4]), host.inUse)).toEqual([]);
+    expect(await ping(pods[1]!, gatewayOf(4), 2)).toBeDefined();
+  });
+
+  test('with an address that nothing explains: replaced while empty, named while in use', async () => {
+    await using host = await create();
+    await host.netns.ipBatch([
+      'link add cni0 type bridge',
+      'addr add 10.99.0.1/16 dev cni0',
+      'link set cni0 up',
+    ]);
+    const pod = await host.pod();
+    const a = attachment(2, { netns: pod.path });
+    await host.netns.ipBatch([
+      'link add stranger type veth peer name inner',
+      'link set stranger master cni0',
+    ]);
+    await expect(host.add(a, nodeOf([4]))).rejects.toMatchObject({
+      code: 101,
+      message: expect.stringMatching(/10\.99\.0\.1\/16.*stranger.*ip addr del 10\.99\.0\.1\/16 dev cni0/s),
+    });
+    expect(await bridgeAddresses(host)).toEqual(['10.99.0.1/16']);
+    expect(await host.attacher.hostEnds()).toEqual(new Set());
+    await host.netns.ip('link del stranger');
+    await host.add(a, nodeOf([4]));
+    expect(await bridgeAddresses(host)).toEqual(['10.42.1.1/24']);
+  });
+
+  test('is none: told what it is', async () => {
+    await using host = await create();
+    await host.netns.ip('link add cni0 type veth peer name x');
+    const pod = await host.pod();
+    await expect(host.add(attachment(2, { netns: pod.path }), nodeOf([4]))).rejects.toMatchObject({
+      code: 101,
+      message: expect.stringContaining('veth'),
+    });
+  });
+
+  test('beside another device with its subnet: told which', async () => {
+    await using host = await create();
+    await host.netns.ipBatch(['link add docker0 type bridge', 'addr add 10.42.1.1/24 dev docker0']);
+    const pod = await host.pod();
+    await expect(host.add(attachment(2, { netns: pod.path }), nodeOf([4]))).rejects.toMatchObject({
+      code: 101,
+      message: expect.stringContaining('docker0'),
+    });
+  });
+});
+
+test.each<{ families: Families }>([{ families: [4] }, { families: [4, 6] }])(
+  'another subnet, families $families: old pods reach each other and their gateway, which goes with the last of them',
+  async ({ families }) => {
+    await using host = await create();
+    const pods: Netns[] = [];
+    for (let i = 0; i < 4; i++) pods.push(await host.pod());
+    const old = [2, 3].map((i) => attachment(i, { families, netns: pods[i - 2]!.path }));
+    for (const a of old) await host.add(a, nodeOf(families, 1));
+    const { address } = await bridge(host);
+    const node = nodeOf(families, 2);
+    const next = attachment(4, { families, netns: pods[2]!.path, subnet: 2 });
+    await host.add(next, node);
+    for (const family of families) {
+      expect(await ping(pods[0]!, addressOf(family, 3), 2)).toBeDefined();
+      expect(await ping(pods[0]!, gatewayOf(family, 1), 2)).toBeDefined();
+      expect(await ping(pods[2]!, gatewayOf(family, 2), 2)).toBeDefined();
+      expect(await ping(pods[2]!, addressOf(family, 2), 2)).toBeDefined();
+    }
+    expect((await bridge(host)).address).toBe(address);
+    expect(host.attacher.kept().map((k) => k.bridge)).toEqual(families.map(() => 'cni0'));
+    for (const a of [...old, next]) expect(await host.attacher.check(a, node, host.inUse)).toEqual([]);
+    await host.remove(old[0]!);
+    expect(await bridgeAddresses(host)).toHaveLength(2 * families.length);
+    await host.remove(old[1]!);
+    expect(await bridgeAddresses(host)).toHaveLength(families.length);
+    expect(await bridgeAddresses(host)).toContain('10.42.2.1/24');
+    expect(host.attacher.kept()).toEqual([]);
+    // A new start in between: what was a gateway, and of use to nobody, is no stranger's.
+    await host.netns.ip('addr add 10.42.1.1/24 dev cni0');
+    await using again = await AttachHost.beside(host);
+    await again.add(attachment(5, { families, netns: pods[3]!.path, subnet: 2 }), node);
+    expect(await bridgeAddresses(host)).not.toContain('10.42.1.1/24');
+  },
+);
