@@ -100,7 +100,8 @@ describe("the plugin's resource", () => {
             );
           },
         );
-        req.once('error', reject);
+        // Who is refused may still be writing.
+      req.on('error', reject);
         req.end(body);
       },
     );
