@@ -101,7 +101,7 @@ describe("the plugin's resource", () => {
           },
         );
         // Who is refused may still be writing.
-      req.on('error', reject);
+        req.on('error', reject);
         req.end(body);
       },
     );
