@@ -82,6 +82,7 @@ describe("the plugin's resource", () => {
           {
             socketPath: path,
             path: CNI.resource,
+            agent: false,
             method: 'POST',
             headers: { 'content-type': 'application/json', ...headers },
           },
@@ -102,6 +103,7 @@ describe("the plugin's resource", () => {
         );
         // Who is refused may still be writing.
         req.on('error', reject);
+        req.once('socket', (socket) => socket.on('error', () => {}));
         req.end(body);
       },
     );
