@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CODE } from '../../src/cni/errors.ts';
@@ -281,6 +281,18 @@ describe('a start', () => {
     expect(store()).toEqual(['10.42.1.2']);
     expect(await podLinks()).toEqual(['eth0']);
     expect(host.logs.filter((l) => l.level !== 'info')).toEqual([]);
+  });
+
+  test('knows the addresses of living pods, whatever has become of their files', async () => {
+    await host.open();
+    await host.ask('ADD', c1());
+    await host.close();
+    rmSync(host.dataDir, { recursive: true });
+    await host.open();
+    const other = stack.use(await Netns.create(owner, 'other'));
+    expect(addressOf(await host.ask('ADD', { id: 'c2', netns: other.path }))).toEqual(['10.42.1.3']);
+    await host.ask('DEL', c1());
+    expect(records()).toHaveLength(1);
   });
 
   test('after a reboot frees what others noted before it, and after none nothing', async () => {
