@@ -99,7 +99,8 @@ is_number() {
 }
 
 is_subnet() {
-  case $1 in */*/* | .* | *..* | *./*) return 1 ;; */*) ;; *) return 1 ;; esac
+  # A dot at the end would be no field of its own.
+  case $1 in */*/* | *./*) return 1 ;; */*) ;; *) return 1 ;; esac
   is_number "${1#*/}" 32 || return 1
   ld_ifs=$IFS IFS=.
   # shellcheck disable=SC2086

@@ -9,7 +9,8 @@ single dashes work (\`-iface=eth0\`, \`-v=4\`), a boolean needs no value (\`--ip
 writes them (\`1\`, \`t\`, \`TRUE\`, …), of an option given twice the last counts unless it may be repeated, and an empty
 variable is none. Unknown options end Loden with exit code 64; wrong values with 78 and a list of all of them.
 
-The network config in etcd (\`<etcd-prefix>/config\`) is not set by options.
+The network config in etcd (\`<etcd-prefix>/config\`) is not set by options. \`loden docker-opts\` has those of flannel's mk-docker-opts.sh
+([deploy.md](deploy.md)), and takes none from the environment.
 `;
 
 const inCell = (text: string): string => text.replace(/\|/g, '\\|');

@@ -229,6 +229,12 @@ describe('the subnet file', () => {
     expect((await both({ file: Buffer.concat([Buffer.from('FLANNEL_MTU=1450'), noise]) })).status).toBe(1);
   });
 
+  test('has no patterns that file names could fit', async () => {
+    for (const name of ['7', '24']) writeFileSync(join(dir, name), '');
+    for (const subnet of ['?.7.7.7/24', '7.7.7.[7]/24', '*.7.7.7/24', '7.7.7.7/2?'])
+      expect(await combined(`FLANNEL_SUBNET=${subnet}`), subnet).toEqual({ status: 1, text: BEFORE });
+  });
+
   test('that is a directory is refused', async () => {
     mkdirSync(join(dir, 'd'));
     expect((await both({ file: '', args: ['-f', join(dir, 'd')] })).status).toBe(1);
