@@ -86,6 +86,21 @@ describe('CHECK names what differs, and only that', () => {
     expect(new Set(found).size).toBe(found.length);
   });
 
+  test('another interface of the name', async () => {
+    await using host = await AttachHost.create(thisProcess());
+    const pod = await host.pod();
+    const a = attachment(2, { netns: pod.path });
+    await host.add(a, nodeOf([4]));
+    await pod.ipBatch([
+      'link set eth0 down',
+      'link set eth0 name old0',
+      `link add eth0 address ${a.mac} mtu 1450 type veth peer name other`,
+      'link set eth0 up',
+    ]);
+    const found = await host.attacher.check(a, nodeOf([4]), host.inUse);
+    expect(found).toContain(`link ${a.hostIf} is not the other end of eth0 in the container`);
+  });
+
   test('sysctls of the pod', async () => {
     await using host = await AttachHost.create(thisProcess());
     const pod = await host.pod();
