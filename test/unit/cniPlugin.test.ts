@@ -86,7 +86,7 @@ describe('a call', () => {
     async (command) => {
       const { calls } = await plugin.serve((_, res) => json(res, undefined));
       expect(await plugin.call(command)).toEqual({ status: 0, stdout: '', stderr: '' });
-      expect(calls[0]!.env['CNI_COMMAND']).toBe(command);
+      expect(calls[0]!.env.CNI_COMMAND).toBe(command);
     },
   );
 
@@ -175,7 +175,7 @@ describe('a call', () => {
   test('100 at once are all answered', async () => {
     const { calls } = await plugin.serve(async (call, res) => {
       await sleep(20);
-      json(res, { cniVersion: '1.0.0', id: call.env['CNI_CONTAINERID'] });
+      json(res, { cniVersion: '1.0.0', id: call.env.CNI_CONTAINERID });
     });
     const ids = Array.from({ length: 100 }, (_, i) => `c${i}`);
     const ended = await Promise.all(ids.map((id) => plugin.call('ADD', { env: { CNI_CONTAINERID: id } })));
@@ -337,7 +337,7 @@ describe('a DEL that no daemon takes', () => {
     const ids = Array.from({ length: 50 }, (_, i) => `c${i}`);
     const ended = await Promise.all(ids.map((id) => plugin.call('DEL', { env: { CNI_CONTAINERID: id } })));
     expect(ended.map((e) => e.status)).toEqual(ids.map(() => 0));
-    const kept = plugin.queued().map((q) => q.call.env['CNI_CONTAINERID']);
+    const kept = plugin.queued().map((q) => q.call.env.CNI_CONTAINERID);
     expect(kept.sort()).toEqual(ids.sort());
   });
 

@@ -94,7 +94,7 @@ describe('delegates', () => {
       '-c',
       `exec 7</; exec ${join(import.meta.dirname, '../../build/cni/flannel')}`,
     ];
-    await plugin.call('ADD', { argv: plain, env: { HOME: '/nowhere', PATH: process.env['PATH'] } });
+    await plugin.call('ADD', { argv: plain, env: { HOME: '/nowhere', PATH: process.env.PATH } });
     const env = readFileSync(join(plugin.dir, 'env'), 'utf8').trim().split('\n');
     const names = env.map((line) => line.split('=')[0]);
     expect(new Set(names).size).toBe(names.length);
@@ -342,7 +342,7 @@ describe('when the daemon is gone after delegates have run', () => {
     expect(log('all')).toEqual(['bridge DEL']);
     const [kept] = plugin.queued();
     expect(kept!.call.delegated).toBeUndefined();
-    expect(kept!.call.env['CNI_COMMAND']).toBe('DEL');
+    expect(kept!.call.env.CNI_COMMAND).toBe('DEL');
   });
 
   test('a CHECK undoes nothing', async () => {
