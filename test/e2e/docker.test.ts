@@ -35,6 +35,12 @@ const notForwarding = (host: Host) => host.netns.sysctl({ 'net/ipv4/ip_forward':
 const forwardPolicy = async (host: Host): Promise<string | undefined> =>
   /^-P FORWARD (\w+)/.exec(await host.netns.run(['iptables', '-S', 'FORWARD']))?.[1];
 
+/** Does Docker masquerade what leaves its bridge? */
+const masquerades = async (host: Host): Promise<boolean> =>
+  /^-A POSTROUTING -s \S+ ! -o docker0 -j MASQUERADE$/m.test(
+    await host.netns.run(['iptables', '-t', 'nat', '-S', 'POSTROUTING']),
+  );
+
 /** Both reach each other and are reached under their own addresses or, if Docker masquerades, their host's. */
 async function expectConnected(
   hosts: readonly Host[],
@@ -95,7 +101,11 @@ describe.each([
       if (late) await Promise.all(hosts.map(notForwarding));
       await Promise.all(options.map((list, n) => start(n, list)));
       if (late) for (const host of hosts) host.daemon.kill('SIGCONT');
-      for (const host of hosts) expect(await forwardPolicy(host)).toBe(policy);
+      for (const host of hosts) {
+        expect(await forwardPolicy(host)).toBe(policy);
+        // One of both masquerades.
+        expect(await masquerades(host)).toBe(args.length === 0);
+      }
       const containers = await Promise.all(dockers.map((docker) => docker.run(SERVE)));
       await expectConnected(hosts, containers);
 
