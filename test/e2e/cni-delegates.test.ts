@@ -121,6 +121,9 @@ async function view(result: unknown): Promise<Record<string, unknown>> {
       .filter((line) => !/fe80|multicast/.test(line))
       .toSorted(),
     ports: ports.map((p) => p.mtu),
+    masquerading: (await host.netns.run(['iptables', '-t', 'nat', '-S']))
+      .split('\n')
+      .filter((line) => line.includes('CNI-')).length,
     hostRoutes: (await host.netns.ip('-4 route show')).split('\n').filter((l) => l.includes('veth')).length,
   };
 }

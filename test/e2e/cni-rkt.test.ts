@@ -103,6 +103,7 @@ test.each([
   ['flannel', 'after', FLANNEL],
   ['ours', 'before', OURS],
   ['ours', 'after', OURS],
+  ['ours', 'never, but', OURS],
 ] as const)(
   'reboot, networks of %s: gc comes %s the daemon, once, with no namespace, and nothing is left',
   async (_, when, networks) => {

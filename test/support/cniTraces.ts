@@ -19,6 +19,9 @@ export interface Traces {
 
 export const NO_TRACES: Traces = { addresses: [], veths: [], records: [], queued: [] };
 
+/** The daemon uses the files of removed attachments again. */
+export const isRecord = (name: string): boolean => !/^spare-\d+-\d+$/.test(name);
+
 const files = (dir: string): string[] => {
   try {
     return readdirSync(dir).toSorted();
@@ -44,7 +47,7 @@ export async function traces(host: PluginHost, network = 'pods'): Promise<Traces
   return {
     addresses: storedAddresses(storeOf(host), network),
     veths: await hostEnds(host.netns),
-    records: files(join(host.stateDir, CNI.attachments)),
+    records: files(join(host.stateDir, CNI.attachments)).filter(isRecord),
     queued: files(join(host.stateDir, CNI.delQueue)).filter((name) => name.endsWith('.json')),
   };
 }

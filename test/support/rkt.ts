@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { DEFAULTS, FILES } from '../../src/contract.ts';
+import { isRecord } from './cniTraces.ts';
 import { pluginDir } from './containerd.ts';
 import { type Host, LODEN } from './host.ts';
 import { CommandError, Proc, run, until } from './proc.ts';
@@ -45,7 +46,7 @@ export class RktHost implements AsyncDisposable {
   readonly #holder: Proc;
   readonly #plugins: string;
   #daemon: Proc | undefined;
-  #pods: RktPod[] = [];
+  readonly #pods: RktPod[] = [];
 
   private constructor(host: Host, endpoint: string, holder: Proc) {
     this.host = host;
@@ -145,14 +146,15 @@ exec sleep 1000000`;
       );
     }
     if (there) await this.exit(pod);
-    this.#pods = this.#pods.filter((p) => p !== pod);
+    const at = this.#pods.indexOf(pod);
+    if (at >= 0) this.#pods.splice(at, 1);
     return failed;
   }
 
   /** The machine loses its power: pods, devices and /run are gone, there is another boot. The daemon is not started. */
   async reboot(): Promise<void> {
     await this.#daemon?.stop('SIGKILL');
-    for (const pod of this.#pods) await this.exit(pod);
+    for (const pod of this.#pods.splice(0)) await this.exit(pod);
     const links = await this.host.netns.ipJson<{ ifname: string }[]>('link show');
     for (const { ifname } of links) {
       if (ifname !== 'lo' && ifname !== 'eth0')
@@ -187,7 +189,7 @@ exec sleep 1000000`;
     return ['/var/lib/cni/flannel', '/var/lib/loden/cni/attachments', '/var/lib/loden/cni/del'].flatMap(
       (dir) => {
         try {
-          return readdirSync(this.file(dir));
+          return readdirSync(this.file(dir)).filter(isRecord);
         } catch {
           return [];
         }
