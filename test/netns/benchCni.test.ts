@@ -7,6 +7,35 @@ import { makeVariant, type Variant } from '../../bench/cniVariants.ts';
 import { type Call, meter } from '../../bench/spawnmeter.ts';
 import { Cluster } from '../support/cluster.ts';
 import { Netns } from '../support/netns.ts';
+import { thisProcess } from '../support/owner.ts';
+import { Plugin, PluginError } from '../support/plugin.ts';
+
+test('tests run a plugin as a runtime does, and throw what it prints when it fails', async () => {
+  const dir = thisProcess().tempDir('plugin');
+  const script = `#!/bin/dash
+read config
+case $CNI_COMMAND in
+  ADD) echo "{\\"env\\":\\"$CNI_CONTAINERID $CNI_NETNS $CNI_IFNAME $CNI_ARGS $CNI_PATH\\",\\"config\\":$config}"; echo well >&2;;
+  DEL) echo '{"code":11,"msg":"later","details":"much"}'; exit 1;;
+  GC) echo no JSON; exit 3;;
+esac
+`;
+  writeFileSync(join(dir, 'mine'), script, { mode: 0o755 });
+  const plugin = new Plugin(scratch, { name: 'n', type: 'mine' }, `/nowhere:${dir}`);
+  const container = { id: 'c1', netns: '/x', ifname: 'eth7', args: 'A=1' };
+  const done = await plugin.call('ADD', container, { name: 'm', prevResult: {} });
+  expect(JSON.parse(done.stdout)).toEqual({
+    env: `c1 /x eth7 A=1 /nowhere:${dir}`,
+    config: { name: 'm', type: 'mine', prevResult: {} },
+  });
+  expect(done.stderr).toBe('well\n');
+  const error = await plugin.del({ id: 'c1' }).catch((e: unknown) => e);
+  expect(error).toBeInstanceOf(PluginError);
+  expect(error).toMatchObject({ code: 11, msg: 'later', details: 'much', run: { status: 1 } });
+  await expect(plugin.call('GC')).rejects.toThrow('GC by mine: status 3, code undefined: no JSON');
+  const missing = new Plugin(scratch, { type: 'none' }, dir);
+  expect(() => missing.run({}, '')).toThrow(`there is no plugin none in ${dir}`);
+});
 
 let cluster: Cluster;
 let pods: Netns[];
