@@ -166,7 +166,14 @@ export class Containerd implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.cri[Symbol.dispose]();
     await this.#proc?.stop('SIGKILL');
+    // Of pods that were stopped without a DEL that succeeded, libcni keeps the results.
+    for (const id of this.#sandboxes()) this.dir.also(`/var/lib/cni/results/pods-${id}-eth0`);
     this.dir[Symbol.dispose]();
+  }
+
+  #sandboxes(): string[] {
+    const dir = this.dir.join('root', 'io.containerd.grpc.v1.cri', 'sandboxes');
+    return existsSync(dir) ? readdirSync(dir) : [];
   }
 
   #configText(): string {
