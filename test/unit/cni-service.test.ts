@@ -1,5 +1,8 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BOUNDS, Counters } from '../../src/cni/counters.ts';
 import { runDelegate } from '../../src/cni/delegates.ts';
 import { KeyedMutex } from '../../src/cni/mutex.ts';
@@ -9,6 +12,7 @@ import { type NodeFacts, nodeState } from '../../src/daemon/nodeState.ts';
 import { addr } from '../../src/net/addr.ts';
 import { mac } from '../../src/net/mac.ts';
 import { prefix } from '../../src/net/prefix.ts';
+import { until } from '../support/proc.ts';
 
 const record: AttachmentRecord = {
   state: 'attached',
@@ -154,5 +158,63 @@ describe('a delegate', () => {
   test.each(['../bin/cat', '..', 'no-such-plugin', ''])('%j is none', async (plugin) => {
     const { exit, stdout } = await go(plugin);
     expect([exit, JSON.parse(stdout)]).toEqual([127, expect.objectContaining({ code: 4 })]);
+  });
+
+  describe('that is a script', () => {
+    let dir: string;
+    beforeEach(() => {
+      dir = mkdtempSync(join(tmpdir(), 'loden-delegate-'));
+    });
+    afterEach(() => rmSync(dir, { recursive: true }));
+    const script = (text: string) =>
+      writeFileSync(join(dir, 'plugin'), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
+    const run = (signal = AbortSignal.timeout(50_000), path = dir) =>
+      runDelegate({ env: { CNI_PATH: path }, stdin: '' }, { plugin: 'plugin', env: {}, config: {} }, signal);
+    const alive = (pid: number) => existsSync(`/proc/${pid}/stat`) && !isZombie(pid);
+    const isZombie = (pid: number) => / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    const started = () => Number(readFileSync(join(dir, 'pid'), 'utf8'));
+
+    test('has ended when it has, whoever else holds its output, and all it said counts', async () => {
+      script(`sleep 60 & echo $! >${dir}/pid; head -c 60000 /dev/zero | tr '\\0' x; echo oops >&2; exit 3`);
+      const { exit, stdout, stderr } = await run(AbortSignal.timeout(20_000));
+      process.kill(started(), 'SIGKILL');
+      expect([exit, stdout.length, stderr]).toEqual([3, 60_000, 'oops\n']);
+    });
+
+    test('is ended with what it has started', async () => {
+      script(`sleep 60 & echo $! >${dir}/pid.new; mv ${dir}/pid.new ${dir}/pid; wait`);
+      const stop = new AbortController();
+      const running = run(stop.signal);
+      await until('it to run', () => existsSync(join(dir, 'pid')));
+      stop.abort();
+      expect(await running).toMatchObject({ exit: 137, stdout: expect.stringContaining('the daemon stops') });
+      await until('its child to be gone', () => !alive(started()));
+    });
+
+    test('that says more than 1 MiB has failed; that ends by a signal, too', async () => {
+      script('head -c 1048576 /dev/zero');
+      expect((await run()).stdout).toHaveLength(1 << 20);
+      script('head -c 1048577 /dev/zero');
+      expect(await run()).toMatchObject({ exit: 1, stdout: expect.stringContaining('more than') });
+      script('head -c 1048577 /dev/zero; exit 7');
+      expect((await run()).exit).toBe(7);
+      script('kill -TERM $$');
+      expect((await run()).exit).toBe(143);
+    });
+
+    test('is a regular file, and its error output is kept by its end', async () => {
+      mkdirSync(join(dir, 'first', 'plugin'), { recursive: true });
+      script("head -c 5000 /dev/zero | tr '\\0' y >&2; echo end >&2");
+      const { exit, stderr } = await run(undefined, `${join(dir, 'first')}:${dir}`);
+      expect([exit, stderr?.length, stderr?.endsWith('yend\n')]).toEqual([0, 2048, true]);
+    });
+
+    test.each(['loden', 'flannel'])('%s would ask us again', async (plugin) => {
+      writeFileSync(join(dir, plugin), '#!/bin/sh\n', { mode: 0o755 });
+      const call = { env: { CNI_PATH: dir }, stdin: '' };
+      expect(
+        (await runDelegate(call, { plugin, env: {}, config: {} }, AbortSignal.timeout(10_000))).exit,
+      ).toBe(127);
+    });
   });
 });
