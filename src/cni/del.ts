@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hostIfName } from './attach/names.ts';
+import { hostIfName, hostMac } from './attach/names.ts';
 import type { Context } from './context.ts';
 import type { LodenConfig } from './protocol/config.ts';
 import { ownNetns } from './protocol/failure.ts';
@@ -21,7 +21,7 @@ export function del(ctx: Context, req: DelRequest, config: LodenConfig, queuedAt
       return;
     }
     // Attached by flannel's chain, by a daemon whose state is lost, or not at all.
-    await ctx.engine.remove({ hostIf: hostIfName(req) });
+    await ctx.engine.remove({ hostIf: hostIfName(req), hostMac: hostMac(req) });
     await ctx.ipam.release({ dataDir: config.dataDir, network: req.network }, req, false);
   });
 }

@@ -103,8 +103,17 @@ describe('ADD', () => {
       code: 102,
       message: expect.stringContaining(b.hostIf),
     });
-    await host.attacher.remove(b);
+    await expect(host.attacher.remove(b)).rejects.toMatchObject({
+      code: 102,
+      message: expect.stringMatching(/"mine".*ip link del veth/s),
+    });
     expect(await host.netns.ip(`link show dev ${b.hostIf}`)).toContain('mine');
+    expect(await host.attacher.hostEnds()).toEqual(new Set([a.hostIf, b.hostIf]));
+    // A device of another type has only the name.
+    await host.netns.ip(`link del ${b.hostIf}`);
+    await host.netns.ip(`link add ${b.hostIf} type bridge`);
+    await host.attacher.remove(b);
+    expect(await host.netns.ip(`link show dev ${b.hostIf}`)).toContain(b.hostIf);
     expect(await host.attacher.hostEnds()).toEqual(new Set([a.hostIf]));
   });
 
@@ -191,6 +200,21 @@ describe('DEL', () => {
     await host.remove(a);
     expect(await pod.ip('link show')).not.toContain('eth0');
     expect(await host.netns.ip('link show')).not.toContain(a.hostIf);
+  });
+
+  test('a pod whose alias somebody has changed lives, and is detached', async () => {
+    await using host = await create();
+    const pods = [await host.pod(), await host.pod()];
+    const [a, b] = pods.map((pod, i) => attachment(i + 2, { netns: pod.path }));
+    await host.add(a!, nodeOf([4]));
+    await host.netns.ip(`link set ${a!.hostIf} alias by-lldpd`);
+    expect(await host.attacher.hostEnds()).toEqual(new Set([a!.hostIf]));
+    // Its port is no stranger's: a former gateway that nobody uses goes, and the next pod is attached.
+    await host.netns.ip('addr add 10.42.9.1/24 dev cni0');
+    await using again = await AttachHost.beside(host);
+    await again.add(b!, nodeOf([4]));
+    await host.attacher.remove(a!);
+    expect(await host.attacher.hostEnds()).toEqual(new Set([b!.hostIf]));
   });
 
   test('nothing but a veth by its name and mark', async () => {

@@ -5,6 +5,7 @@ import { NetlinkKernel } from '../../kernel/netlinkKernel.ts';
 import type { ObservedLink } from '../../kernel/observed.ts';
 import { type OnceOptions, reconcileOnce } from '../../kernel/once.ts';
 import type { KernelObject } from '../../kernel/types.ts';
+import type { Mac } from '../../net/mac.ts';
 import type { Prefix } from '../../net/prefix.ts';
 import { watchRoutes } from '../../netlink/monitor.ts';
 import { CniError, CODE } from '../errors.ts';
@@ -33,6 +34,8 @@ export interface AttacherOptions {
 /** What is to be removed. */
 export interface HostEnd {
   readonly hostIf: string;
+  /** What it was made with, if that is known. */
+  readonly hostMac?: Mac;
 }
 
 /** The node's prefix that stays on a bridge because pods of an earlier lease use it. */
@@ -188,7 +191,7 @@ export class Attacher {
     }
     const link = await this.#host.linkNamed(a.hostIf);
     if (!link) return true;
-    if (!isOurs(link)) {
+    if (!isOurs(link, a)) {
       throw new CniError(
         CODE.kernel,
         `cannot attach ${named(a)}: the host has a device ${a.hostIf} that is not of ours. Remove or rename it (ip link del ${a.hostIf})`,
@@ -202,7 +205,8 @@ export class Attacher {
    * Detaches: removes the veth, and with it everything on both of its ends. Nothing to do if it is gone, e.g. with the
    * container's namespace.
    */
-  async remove({ hostIf }: HostEnd): Promise<void> {
+  async remove(end: HostEnd): Promise<void> {
+    const { hostIf } = end;
     if (!isHostIfName(hostIf)) {
       throw new CniError(
         CODE.internal,
@@ -211,7 +215,15 @@ export class Attacher {
     }
     try {
       const link = await this.#host.linkNamed(hostIf);
-      if (!link || !isOurs(link)) return;
+      if (link?.type !== 'veth') return;
+      // Never told as done: the pod may live, and its addresses would be given to another.
+      if (!isOurs(link, end)) {
+        throw new CniError(
+          CODE.kernel,
+          `cannot remove ${hostIf}: it is not known to be of ours, its alias is ${JSON.stringify(link.alias)}. Remove it ` +
+            `(ip link del ${hostIf}) or its alias (ip link set ${hostIf} alias ""), then try again`,
+        );
+      }
       await this.#deletions.delete(link);
       // So that its number is forgotten here too; nobody waits for that.
       void this.#host.linkNamed(hostIf).catch(() => {});
@@ -240,12 +252,15 @@ export class Attacher {
     }
   }
 
-  /** Names of the host's ends that there are, whoever's. */
+  /**
+   * Names of the host's ends that there are, whoever's: the name tells enough, and who takes a living pod for a dead one
+   * gives its address away. An alias is an operator's, or lldpd's, to change.
+   */
   async hostEnds(): Promise<ReadonlySet<string>> {
     const host = this.#openKernel(undefined);
     try {
       const links = await host.links();
-      return new Set(links.filter((o) => isHostIfName(o.name) && isOurs(o)).map((o) => o.name));
+      return new Set(links.filter((o) => o.type === 'veth' && isHostIfName(o.name)).map((o) => o.name));
     } catch (cause) {
       throw kernelFailure('list the devices of this host', cause);
     } finally {
@@ -272,9 +287,9 @@ export class Attacher {
   }
 }
 
-/** An alias is told after the making: a daemon that was killed in between leaves none. */
-const isOurs = ({ type, alias }: ObservedLink): boolean =>
-  type === 'veth' && (alias === undefined || isHostAlias(alias));
+/** An alias is told after the making: a daemon that was killed in between leaves none. Who has changed it has left the MAC. */
+const isOurs = ({ type, alias, mac }: ObservedLink, { hostMac }: HostEnd): boolean =>
+  type === 'veth' && (alias === undefined || isHostAlias(alias) || (mac !== undefined && mac === hostMac));
 
 /** Puts objects where nobody has put any yet. Returns what went wrong. */
 async function put(

@@ -7,7 +7,7 @@ import { formatPrefix, network, type Prefix } from '../../net/prefix.ts';
 import { CniError } from '../errors.ts';
 import { type BridgePlan, type BridgeSight, type BridgeWish, type InUse, planBridge } from './bridge.ts';
 import { kernelFailure } from './failures.ts';
-import { BRIDGE_ALIAS, isHostAlias } from './names.ts';
+import { BRIDGE_ALIAS, isHostAlias, isHostIfName } from './names.ts';
 
 /** Milliseconds between two looks at a bridge that notifications ask for: they are no reason to fight over it. */
 const REVIEW_INTERVAL = 1_000;
@@ -142,7 +142,7 @@ export class Bridges {
     const link = links.find((o) => o.name === name);
     const ports = links
       .filter((o) => link !== undefined && o.master === link.ifindex)
-      .map((o) => ({ name: o.name, isOurs: isHostAlias(o.alias) }));
+      .map((o) => ({ name: o.name, isOurs: isHostAlias(o.alias) || isHostIfName(o.name) }));
     return { link, addresses, ports };
   }
 
