@@ -1,18 +1,9 @@
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  constants,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, constants, ftruncateSync, mkdirSync, readdirSync, renameSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSmall } from '../subnet/files.ts';
 import { CniError, CODE } from './errors.ts';
+import { openPlain, writeAll } from './plainFile.ts';
 import { formatRecord, parseRecord } from './recordText.ts';
 import type { Attachment, AttachmentId } from './types.ts';
 
@@ -112,10 +103,10 @@ export class Records {
     const spare = this.#spares.pop();
     try {
       const from = spare === undefined ? path : join(this.#dir, spare);
-      const fd = openSync(from, constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW, FILE_MODE);
+      const fd = openPlain(from, constants.O_WRONLY | constants.O_CREAT, FILE_MODE);
       this.#open.set(keyOf(attachment), { fd, end: text.length });
       this.#all.set(keyOf(attachment), record);
-      writeSync(fd, text, 0, text.length, 0);
+      writeAll(fd, text, 0);
       ftruncateSync(fd, text.length);
       if (spare !== undefined) renameSync(from, path);
     } catch (cause) {
@@ -131,7 +122,7 @@ export class Records {
     const path = join(this.#dir, fileOf(attachment));
     try {
       if (file === undefined) throw new Error('it was not begun');
-      writeSync(file.fd, formatRecord(record), file.end);
+      writeAll(file.fd, formatRecord(record), file.end);
       this.#close(key);
       renameSync(`${path}${ADDING}`, `${path}${ATTACHED}`);
       this.#all.set(key, record);

@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { LodenError } from '../errors.ts';
@@ -5,13 +6,18 @@ import { LodenError } from '../errors.ts';
 /** Bytes of any file we read back: ours are under 2 kB. */
 const MAX_FILE = 64 * 1024;
 
-/** The text of a file of at most `limit` bytes; undefined when there is none. Throws {@link LodenError} when it cannot be read. */
+/**
+ * The text of a plain file of at most `limit` bytes; undefined when there is none. Throws {@link LodenError} when it cannot be read;
+ * a pipe would keep a thread until somebody opens its other end.
+ */
 export async function readSmall(path: string, limit = MAX_FILE): Promise<string | undefined> {
   let bytes: Buffer;
   try {
-    const file = await open(path, 'r');
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      const { size } = await file.stat();
+      const stat = await file.stat();
+      if (!stat.isFile()) throw new Error('it is no plain file');
+      const { size } = stat;
       if (size > limit) throw new Error(`it has ${size} bytes; the limit is ${limit}`);
       bytes = await readFile(file);
     } finally {

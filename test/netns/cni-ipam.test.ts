@@ -4,8 +4,10 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CODE } from '../../src/cni/errors.ts';
 import { rangeOf } from '../../src/cni/ipam/choose.ts';
 import { Ipam } from '../../src/cni/ipam/ipam.ts';
+import { Records } from '../../src/cni/records.ts';
 import { formatAddr } from '../../src/net/addr.ts';
 import { prefix } from '../../src/net/prefix.ts';
+import { attachment } from '../support/cniAttach.ts';
 import { thisProcess } from '../support/owner.ts';
 import { CommandError, Proc, run, until } from '../support/proc.ts';
 
@@ -155,6 +157,25 @@ test('who has the lock for too long is told of', async () => {
     code: CODE.tryAgainLater,
     message: expect.stringMatching(/pods is locked by another process.*fuser .*lock/),
   });
+});
+
+test('what a full disk takes only the beginning of is neither a reservation nor a record', async () => {
+  await run(['mount', '-t', 'tmpfs', '-o', 'size=4k', 'none', dataDir]);
+  try {
+    const a = { ...attachment(2), containerId: 'x'.repeat(5000) };
+    await expect(ours(a.containerId)).rejects.toMatchObject({
+      code: CODE.files,
+      message: expect.stringContaining('ENOSPC'),
+    });
+    expect(files()).toEqual(['lock']);
+    const records = await Records.open(join(dataDir, 'records'), () => {});
+    expect(() => records.begin(a)).toThrow('ENOSPC');
+    records.remove(a);
+    const again = await Records.open(join(dataDir, 'records'), (file) => expect(file).toBe('none'));
+    expect(again.size).toBe(0);
+  } finally {
+    await run(['umount', dataDir]);
+  }
 });
 
 test('an ADD killed between any two of its writes leaves a store that goes on', async () => {

@@ -1,8 +1,13 @@
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
+  constants,
   existsSync,
+  linkSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -272,6 +277,41 @@ describe('a store', () => {
       ].sort(),
     );
   });
+
+  test.each(['lock', 'last_reserved_ip.0'])(
+    'is refused with a pipe for %s, by name; nobody waits for its other end',
+    async (name) => {
+      mkdirSync(join(dataDir, 'pods'), { recursive: true });
+      execFileSync('mkfifo', [file(name)]);
+      for (const _ of [1, 2])
+        await expect(new Ipam().reserve(pods(), ask('c1'))).rejects.toMatchObject({
+          code: CODE.files,
+          message: expect.stringContaining(name),
+        });
+      expect(readdirSync(join(dataDir, 'pods')).filter((n) => n.startsWith('10.'))).toEqual([]);
+      // Somebody reads it: it opens, and is no file all the same.
+      const reader = openSync(file(name), constants.O_RDONLY | constants.O_NONBLOCK);
+      await expect(new Ipam().reserve(pods(), ask('c1'))).rejects.toMatchObject({
+        message: expect.stringContaining('is no plain file'),
+      });
+      closeSync(reader);
+    },
+  );
+
+  test.each(['a pipe', 'a link', 'a reservation that a killed ADD had just named'])(
+    'makes nothing of a .loden that is %s',
+    async (what) => {
+      const ipam = new Ipam();
+      await ipam.reserve(pods(), ask('c1'));
+      if (what === 'a pipe') execFileSync('mkfifo', [file('.loden')]);
+      else if (what === 'a link') symlinkSync(file('10.42.1.2'), file('.loden'));
+      else linkSync(file('10.42.1.2'), file('.loden'));
+      expect(texts(await ipam.reserve(pods(), ask('c2')))).toEqual(['10.42.1.3']);
+      expect(readFileSync(file('10.42.1.2'), 'latin1')).toBe('c1\r\neth0');
+      expect(readFileSync(file('10.42.1.3'), 'latin1')).toBe('c2\r\neth0');
+      expect(existsSync(file('.loden'))).toBe(false);
+    },
+  );
 
   test.each([
     ['../x', '/var/lib/x'],

@@ -1,9 +1,11 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EXIT, FILES } from '../../src/contract.ts';
 import { mac } from '../../src/net/mac.ts';
 import { formatPrefix, prefix } from '../../src/net/prefix.ts';
+import { readSmall } from '../../src/subnet/files.ts';
 import { readNodeId, StateDir } from '../../src/subnet/stateDir.ts';
 import {
   formatSubnetEnv,
@@ -33,6 +35,13 @@ const dual = {
   mtu: 1450,
   ipMasq: true,
 };
+
+it('waits for no other end of a pipe', async () => {
+  execFileSync('mkfifo', [join(dir, 'pipe')]);
+  await expect(readSmall(join(dir, 'pipe'))).rejects.toThrow(/pipe: it is no plain file/);
+  await expect(readSmall(dir)).rejects.toThrow('it is no plain file');
+  expect(await readSmall('/proc/sys/kernel/random/boot_id')).toMatch(/-/);
+});
 
 describe('subnet.env', () => {
   it('is byte for byte flannel’s', () => {

@@ -4,14 +4,13 @@ import {
   existsSync,
   ftruncateSync,
   linkSync,
-  openSync,
   readdirSync,
   statSync,
   unlinkSync,
-  writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { type Addr, formatAddr, parseAddr } from '../../net/addr.ts';
+import { openPlain, writeAll } from '../plainFile.ts';
 import { readEntry } from './entry.ts';
 
 /**
@@ -33,17 +32,13 @@ const codeOf = (cause: unknown): string | undefined => (cause as NodeJS.ErrnoExc
  */
 export function createExclusively(dir: string, name: string, text: string): boolean {
   const temporary = join(dir, TEMPORARY);
-  const fd = openSync(
-    temporary,
-    constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
-    FILE_MODE,
-  );
+  const fd = openNew(temporary);
   try {
-    writeSync(fd, text);
-  } finally {
-    closeSync(fd);
-  }
-  try {
+    try {
+      writeAll(fd, text, 0);
+    } finally {
+      closeSync(fd);
+    }
     linkSync(temporary, join(dir, name));
     return true;
   } catch (cause) {
@@ -51,6 +46,18 @@ export function createExclusively(dir: string, name: string, text: string): bool
     throw cause;
   } finally {
     removeFile(dir, TEMPORARY);
+  }
+}
+
+/** What is there was left by a process killed in here, and may have an address's name by now: it is never written to. */
+function openNew(path: string): number {
+  const open = () => openPlain(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, FILE_MODE);
+  try {
+    return open();
+  } catch (cause) {
+    if (codeOf(cause) !== 'EEXIST') throw cause;
+    unlinkSync(path);
+    return open();
   }
 }
 
@@ -76,13 +83,9 @@ export function readLast(dir: string, set: number): Addr | undefined {
  */
 export function writeLast(dir: string, set: number, address: Addr, before: Addr | undefined): void {
   const text = formatAddr(address);
-  const fd = openSync(
-    join(dir, lastFile(set)),
-    constants.O_WRONLY | constants.O_CREAT | constants.O_NOFOLLOW,
-    FILE_MODE,
-  );
+  const fd = openPlain(join(dir, lastFile(set)), constants.O_WRONLY | constants.O_CREAT, FILE_MODE);
   try {
-    writeSync(fd, text, 0);
+    writeAll(fd, text, 0);
     if (!before || formatAddr(before).length > text.length) ftruncateSync(fd, text.length);
   } finally {
     closeSync(fd);

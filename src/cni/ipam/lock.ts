@@ -1,7 +1,8 @@
-import { closeSync, constants, mkdirSync, openSync } from 'node:fs';
+import { closeSync, constants, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { addon } from '../../native/addon.ts';
 import { CniError, CODE } from '../errors.ts';
+import { openPlain } from '../plainFile.ts';
 
 /** Milliseconds that a foreign host-local may keep us waiting. */
 const PATIENCE = 10_000;
@@ -62,8 +63,7 @@ export class StoreLock {
 
 /** Opened anew each time: who removed the directory meanwhile has a lock of another file. */
 function openLock(dir: string): number {
-  const open = () =>
-    openSync(join(dir, 'lock'), constants.O_RDONLY | constants.O_CREAT | constants.O_NOFOLLOW, LOCK_MODE);
+  const open = () => openPlain(join(dir, 'lock'), constants.O_RDONLY | constants.O_CREAT, LOCK_MODE);
   try {
     return open();
   } catch (cause) {

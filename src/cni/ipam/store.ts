@@ -133,7 +133,12 @@ export class Store {
       if (holder === undefined && createExclusively(this.dir, name, text)) {
         const entry = { address, owner: text, name, mtimeMs: Date.now() };
         this.#index.add(entry);
-        writeLast(this.dir, set, address, last);
+        try {
+          writeLast(this.dir, set, address, last);
+        } catch (cause) {
+          this.#drop(entry);
+          throw cause;
+        }
         return entry;
       }
       if (wanted) {
