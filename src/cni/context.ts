@@ -24,6 +24,10 @@ export interface Context {
   /** The daemon's own subnet.env: who names this file gets what the daemon knows. */
   readonly subnetFile: string;
   readonly delegates: DelegateRunner;
+  /** The kernel's name for this boot. */
+  readonly boot: string;
+  /** Aborted when the daemon stops. */
+  readonly ending: AbortSignal;
   readonly log: CniLog;
   /** Called between the steps of a command; a test ends the process there. */
   readonly step?: ((name: string) => unknown) | undefined;

@@ -1,26 +1,31 @@
+import { isAbsolute } from 'node:path';
+import { CNI } from '../contract.ts';
+import { isObject } from '../fields.ts';
 import { readSmall } from '../subnet/files.ts';
 import { nodeNetwork } from './add.ts';
 import type { Context } from './context.ts';
 import { CniError, CODE } from './errors.ts';
 import { type DelegateConfig, delegateConfig, delegateError } from './flannel/delegate.ts';
-import { listScratch, loadScratch, removeScratch, type Scratch, saveScratch } from './flannel/scratch.ts';
+import { loadScratch, markScratch, removeScratch, type Scratch, saveScratch } from './flannel/scratch.ts';
 import { type FlannelEnv, flannelEnvOf, parseFlannelEnv } from './flannel/subnetEnv.ts';
+import { ownerText } from './ipam/entry.ts';
 import type { FlannelConfig } from './protocol/config.ts';
-import type { AddRequest, CheckRequest, DelRequest, GcRequest } from './protocol/request.ts';
+import type { AddRequest, CheckRequest, DelRequest } from './protocol/request.ts';
 import { keyOf } from './records.ts';
-import type { AttachmentId, Command, Delegate, DelegateOutcome, PluginAnswer } from './types.ts';
+import { takeBack } from './release.ts';
+import type { AttachmentId, Command, Delegate, DelegateOutcome, PluginAnswer, PluginCall } from './types.ts';
 
 /**
  * Networks of type flannel: another plugin does the work, with the configuration that flannel's plugin would give it. The plugin binary
  * runs it and asks again with what came of it.
  */
 
-/** Delegates of one answer. */
-const AT_ONCE = 64;
+export const delegates = (...list: readonly Delegate[]): PluginAnswer => ({
+  kind: 'delegates',
+  delegates: list,
+});
 
-const delegates = (...list: readonly Delegate[]): PluginAnswer => ({ kind: 'delegates', delegates: list });
-
-const ask = (command: Command, config: DelegateConfig, id: Partial<AttachmentId> = {}): Delegate => ({
+export const ask = (command: Command, config: DelegateConfig, id: Partial<AttachmentId> = {}): Delegate => ({
   plugin: config.type,
   env: {
     CNI_COMMAND: command,
@@ -41,44 +46,153 @@ async function environment(ctx: Context, { subnetFile }: FlannelConfig): Promise
   );
 }
 
-/** ADD: keep the delegate's configuration, run it; if it fails, run its DEL and forget the configuration. Throws CniError. */
-export async function flannelAdd(
+/** Milliseconds after which nobody works any more on an ADD that was begun: the delegate's, its undoing, and what is asked in between. */
+export const LONGEST_ADD = 240_000;
+
+/** May its ADD be under way? */
+export function isUnderWay(ctx: Context, { state, since, boot }: Scratch): boolean {
+  const age = Date.now() - since;
+  return state === 'adding' && boot === ctx.boot && age >= 0 && age < LONGEST_ADD;
+}
+
+/**
+ * ADD: keep the delegate's configuration, run it; if it fails, run its DEL and forget the configuration. Rounds hold nothing
+ * in between, so each looks again at what is kept. Throws CniError.
+ */
+export function flannelAdd(
   ctx: Context,
   req: AddRequest,
   config: FlannelConfig,
   delegated: readonly DelegateOutcome[],
 ): Promise<PluginAnswer> {
-  const [added, undone] = delegated;
-  if (!added) {
-    const made = delegateConfig(
-      { network: req.network, config, raw: req.raw },
-      await environment(ctx, config),
-    );
-    await saveScratch(config.dataDir, req, made);
-    return delegates(ask('ADD', made));
-  }
-  if (added.exit === 0) return { kind: 'done', result: parseOutput(added) };
-  const scratch = await loadScratch(config.dataDir, req, req.network);
-  const plugin = scratch?.config.type ?? 'the delegate';
-  if (scratch && !undone) return delegates(ask('DEL', scratch.config));
-  if (scratch && undone?.exit === 0) await removeScratch(scratch);
-  throw delegateError(plugin, 'ADD', added);
+  return ctx.mutex.run(keyOf(req), async () => {
+    const [added, undone] = delegated;
+    const scratch = own(req, await loadScratch(config.dataDir, req, req.network));
+    if (!added) {
+      if (scratch) refuseSecond(ctx, req, scratch);
+      const made = await makeConfig(ctx, req, config);
+      await saveScratch(config.dataDir, req, made, ctx.boot);
+      return delegates(ask('ADD', made));
+    }
+    // Deleted meanwhile, and perhaps added again, which is not ours to undo.
+    if (scratch?.state === 'attached') throw deletedMeanwhile(req);
+    const result = added.exit === 0 ? readResult(added) : undefined;
+    if (result !== undefined && !(result instanceof CniError) && scratch && !undone) {
+      await markScratch(scratch, 'attached');
+      return { kind: 'done', result };
+    }
+    if (!undone) {
+      // What has failed after a DEL has nothing to be undone.
+      const made = scratch?.config ?? (added.exit === 0 ? await makeConfig(ctx, req, config) : undefined);
+      if (made) return delegates(ask('DEL', made));
+    }
+    if (scratch) await (undone?.exit === 0 ? removeScratch(scratch) : markScratch(scratch, 'failed'));
+    if (result instanceof CniError) throw result;
+    if (result !== undefined) throw deletedMeanwhile(req);
+    throw delegateError(scratch?.config.type ?? 'the delegate', 'ADD', added);
+  });
 }
 
-/** DEL: by the configuration that was kept; it is forgotten when the delegate has succeeded. Throws CniError. */
-export async function flannelDel(
+const makeConfig = async (ctx: Context, req: AddRequest | DelRequest, config: FlannelConfig) =>
+  delegateConfig({ network: req.network, config, raw: req.raw }, await environment(ctx, config));
+
+/** What flannel's plugin has kept tells of no interface. */
+const own = (id: AttachmentId, scratch: Scratch | undefined): Scratch | undefined =>
+  scratch?.id && keyOf(scratch.id) === keyOf(id) ? scratch : undefined;
+
+/** A delegate that is asked twice refuses, and undoing that would end the pod that has the interface. Throws CniError. */
+function refuseSecond(ctx: Context, req: AddRequest, scratch: Scratch): void {
+  const what = `interface ${req.ifname} of container ${req.containerId}`;
+  // Of another boot nothing is left.
+  if (scratch.state === 'attached' && (scratch.boot === undefined || scratch.boot === ctx.boot))
+    throw new CniError(
+      CODE.invalidEnvironment,
+      `${what} is attached already, to network ${scratch.config.name}: delete it first`,
+    );
+  if (isUnderWay(ctx, scratch))
+    throw new CniError(CODE.tryAgainLater, `${what} is just being added: delete it first, or wait`);
+}
+
+const deletedMeanwhile = ({ containerId, ifname }: AttachmentId): CniError =>
+  new CniError(
+    CODE.tryAgainLater,
+    `interface ${ifname} of container ${containerId} was deleted while it was being added`,
+  );
+
+/** A call out of the queue of DELs. */
+export interface Queued {
+  readonly call: PluginCall;
+  /** When it was asked for: milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/**
+ * DEL: by the configuration that was kept; it is forgotten when the delegate has succeeded. What was asked for while no daemon ran
+ * (`queued`) is not for what was added later, and the delegate is run here, so that nothing is added meanwhile. Throws CniError.
+ */
+export function flannelDel(
   ctx: Context,
   req: DelRequest,
   config: FlannelConfig,
   [deleted]: readonly DelegateOutcome[],
+  queued?: Queued,
 ): Promise<PluginAnswer> {
-  const scratch = await loadScratch(config.dataDir, req, req.network);
-  if (!scratch) return { kind: 'done' };
-  if (!deleted) return delegates(ask('DEL', withPrevResult(scratch.config, req.raw)));
-  if (deleted.exit !== 0) throw delegateError(scratch.config.type, 'DEL', deleted);
-  await removeScratch(scratch);
-  ctx.log.info({ containerId: req.containerId, ifname: req.ifname }, 'delegate has removed an attachment');
-  return { kind: 'done' };
+  return ctx.mutex.run(keyOf(req), async () => {
+    const { containerId, ifname } = req;
+    const scratch = await loadScratch(config.dataDir, req, req.network);
+    const isLater = (since: number) => queued !== undefined && since > queued.at;
+    if (scratch && isLater(scratch.since)) return { kind: 'done' };
+    const record = ctx.records.get(req);
+    // Attached when the network was of type loden.
+    if (record?.attachment.network === req.network && !isLater(record.since))
+      await takeBack(ctx, record.attachment);
+    const kept = scratch?.config ?? (deleted ? undefined : await notKept(ctx, req, config, isLater));
+    const plugin = kept?.type ?? 'the delegate';
+    if (deleted && deleted.exit !== 0) throw delegateError(plugin, 'DEL', deleted);
+    if (kept && !deleted) {
+      const asked = ask('DEL', withPrevResult(kept, req.raw));
+      if (!queued) return delegates(asked);
+      const { stderr, ...outcome } = await ctx.delegates(queued.call, asked, ctx.ending);
+      if (outcome.exit !== 0) {
+        ctx.log.warn({ plugin, stderr, containerId, ifname }, 'the delegate of a queued DEL has failed');
+        // Its code is none of this call's: whether trying again helps is not told by it.
+        const { message, details } = delegateError(plugin, 'DEL', outcome);
+        throw new CniError(CODE.tryAgainLater, message, details);
+      }
+    }
+    if (scratch) await removeScratch(scratch);
+    if (kept || deleted) ctx.log.info({ containerId, ifname }, 'a delegate has removed an attachment');
+    return { kind: 'done' };
+  });
+}
+
+/**
+ * Nothing is kept: never added, deleted already, or lost, as by flannel's own plugin, which keeps one file for all networks of a container. Only
+ * in the last case host-local has an address for it, which the delegate is to give back: with the configuration that an ADD would give it.
+ */
+async function notKept(
+  ctx: Context,
+  req: DelRequest,
+  config: FlannelConfig,
+  isLater: (since: number) => boolean,
+): Promise<DelegateConfig | undefined> {
+  const { type = 'host-local', dataDir = CNI.dataDir } = config.ipam ?? {};
+  if (type !== 'host-local' || typeof dataDir !== 'string' || !isAbsolute(dataDir)) return undefined;
+  const at = { dataDir, network: req.network };
+  const owner = ownerText(req);
+  const entries = (await ctx.ipam.list(at)).filter((e) => e.owner === owner);
+  if (entries.length === 0 || entries.some((e) => isLater(e.mtimeMs))) return undefined;
+  try {
+    return await makeConfig(ctx, req, config);
+  } catch (err) {
+    await ctx.ipam.drop(at, entries);
+    const { containerId, ifname } = req;
+    ctx.log.warn(
+      { err, containerId, ifname },
+      'the delegate of a DEL cannot be known: gave its addresses back',
+    );
+    return undefined;
+  }
 }
 
 /** CHECK: the delegate's, with the result that the runtime has. Throws CniError. */
@@ -103,53 +217,19 @@ export async function flannelCheck(
 const withPrevResult = (config: DelegateConfig, raw: AddRequest['raw']): DelegateConfig =>
   raw.prevResult === undefined ? config : { ...config, prevResult: raw.prevResult };
 
-/** What a GC has asked for so far, by the call: a call names no round, and what is kept changes meanwhile. */
-export class FlannelGc {
-  readonly #asked = new Map<string, readonly Scratch[]>();
-
-  /** GC: the DEL of each attachment that is not valid. As much as can be is done; then throws CniError with what could not. */
-  async run(
-    call: string,
-    req: GcRequest,
-    config: FlannelConfig,
-    delegated: readonly DelegateOutcome[],
-  ): Promise<PluginAnswer> {
-    let asked = delegated.length > 0 ? this.#asked.get(call) : undefined;
-    if (!asked) {
-      const valid = new Set(req.valid.map(keyOf));
-      asked = (await listScratch(config.dataDir, req.network)).filter((s) => s.id && !valid.has(keyOf(s.id)));
-    }
-    const rest = asked.slice(delegated.length);
-    const last = delegated.at(-1);
-    // Those that failed are passed over; each costs a round of the eight that the plugin makes.
-    const failures = delegated.filter((d) => d.exit !== 0).length;
-    if (rest.length > 0 && failures < 6 && (!last || asked.length > 0)) {
-      if (this.#asked.size > AT_ONCE) this.#asked.clear();
-      this.#asked.set(call, asked);
-      return delegates(...rest.slice(0, AT_ONCE).map((s) => ask('DEL', s.config, s.id)));
-    }
-    this.#asked.delete(call);
-    for (const [at, outcome] of delegated.entries()) {
-      const scratch = asked[at];
-      if (scratch && outcome.exit === 0) await removeScratch(scratch);
-    }
-    const failed = delegated.findIndex((d) => d.exit !== 0);
-    if (failed >= 0)
-      throw delegateError(asked[failed]?.config.type ?? 'the delegate', 'DEL', delegated[failed]!);
-    return { kind: 'done' };
-  }
-}
-
-/** A delegate's result goes to the runtime as it is. Throws CniError for what is none. */
-function parseOutput({ stdout }: DelegateOutcome): unknown {
+/** A delegate's result goes to the runtime as it is. What is none comes back as an error. */
+function readResult({ stdout }: DelegateOutcome): object | CniError {
+  let why = 'it is no JSON object';
   try {
-    return JSON.parse(stdout);
+    const result: unknown = JSON.parse(stdout);
+    if (isObject(result) && result.code === undefined) return result;
+    if (isObject(result)) why = `it is an error: ${String(result.msg)}`;
   } catch (cause) {
-    throw new CniError(
-      CODE.decodingFailure,
-      `the delegate has succeeded, but its result cannot be read: ${(cause as Error).message}`,
-      undefined,
-      cause,
-    );
+    why = (cause as Error).message;
   }
+  return new CniError(
+    CODE.decodingFailure,
+    `the delegate has succeeded, but its result cannot be read: ${why}`,
+    stdout.slice(0, 500) || undefined,
+  );
 }

@@ -11,14 +11,17 @@ import { type DelegateRunner, runDelegate } from './delegates.ts';
 import { DelQueue } from './drain.ts';
 import type { Engine } from './engine.ts';
 import { CniError, CODE } from './errors.ts';
-import { FlannelGc, flannelAdd, flannelCheck, flannelDel } from './flannelCalls.ts';
+import { flannelAdd, flannelCheck, flannelDel } from './flannelCalls.ts';
+import { FlannelGc } from './flannelGc.ts';
 import { gc } from './gc.ts';
+import { Hold } from './hold.ts';
 import { Ipam } from './ipam/ipam.ts';
 import { KeyedMutex } from './mutex.ts';
 import { failure } from './protocol/failure.ts';
 import { type Request, readRequest } from './protocol/request.ts';
 import { versionAnswer } from './protocol/version.ts';
-import { Records } from './records.ts';
+import { networkOf } from './queueFiles.ts';
+import { keyOf, Records } from './records.ts';
 import { Recovery } from './recovery.ts';
 import { staleAttachments, staleName, staleWarning } from './stale.ts';
 import { attachmentJson, type CniStatus } from './status.ts';
@@ -27,6 +30,10 @@ import type { Command, NodeState, PluginAnswer, PluginCall } from './types.ts';
 
 /** Milliseconds that calls under way have at the end. */
 const GRACE = 5_000;
+/** Milliseconds after the start in which calls wait for the node's network; well below what the plugin waits. */
+const HOLD = 8_000;
+/** Milliseconds a call waits for queued DELs of its attachment. */
+const OWN_QUEUE = 15_000;
 
 export interface CniParts {
   readonly stateDir: string;
@@ -38,6 +45,8 @@ export interface CniParts {
   readonly ipam?: Ipam;
   readonly runDelegate?: DelegateRunner;
   readonly step?: (name: string) => unknown;
+  /** Milliseconds; {@link HOLD} if absent. */
+  readonly hold?: number;
 }
 
 /**
@@ -50,11 +59,13 @@ export class CniService {
   readonly #counters = new Counters();
   readonly #gc = new FlannelGc();
   readonly #queue: DelQueue;
+  readonly #hold: Hold;
   readonly #running = new Set<Promise<unknown>>();
   /** Resolves when what earlier lives have left is cleaned up, as far as can be. */
   #recovered: Promise<void> = Promise.resolve();
   readonly #recovery: Recovery;
   #ending = false;
+  readonly #end = new AbortController();
   #stale: readonly string[] = [];
   #subnets: readonly Prefix[] = [];
 
@@ -63,16 +74,19 @@ export class CniService {
     const delegates = parts.runDelegate ?? runDelegate;
     this.#parts = parts;
     this.#ctx = {
-      ipam: parts.ipam ?? new Ipam(),
+      ipam: parts.ipam ?? new Ipam(join(parts.stateDir, CNI.spares)),
       records,
       engine,
       mutex: new KeyedMutex(),
       node,
       subnetFile,
       delegates,
+      boot: parts.boot.id,
+      ending: this.#end.signal,
       log,
       step,
     };
+    this.#hold = new Hold(parts.hold ?? HOLD);
     this.#recovery = new Recovery(this.#ctx, parts.boot, parts.stateDir);
     this.#queue = new DelQueue({
       dir: join(parts.stateDir, CNI.delQueue),
@@ -111,6 +125,7 @@ export class CniService {
   /** What a call gets. Never throws: what goes wrong is an error the runtime is told. */
   async handle(call: PluginCall, queuedAt?: number): Promise<PluginAnswer> {
     const start = performance.now();
+    const began = Date.now();
     let command: Command | 'other' = 'other';
     let code: number | undefined;
     const work = (async (): Promise<PluginAnswer> => {
@@ -120,7 +135,11 @@ export class CniService {
       // A call of an attachment must not meet the cleaning up of that very attachment half done.
       if (!this.#recovery.isDone && queuedAt === undefined && command !== 'VERSION')
         await this.#recoveredSoon();
-      return await this.#answer(request, call, queuedAt);
+      if (queuedAt === undefined && call.delegated === undefined) await this.#awaited(request);
+      const answer = await this.#answer(request, call, queuedAt);
+      if (queuedAt === undefined && answer.kind === 'done' && (command === 'ADD' || command === 'DEL'))
+        await this.#outdate(call, began);
+      return answer;
     })().catch((error: unknown): PluginAnswer => {
       const told = failure(call, error);
       code = told.code;
@@ -136,6 +155,32 @@ export class CniService {
     }
   }
 
+  /** What a call of a runtime waits for before anything else. Throws {@link CniError}. */
+  async #awaited(req: Request): Promise<void> {
+    const isOther =
+      'config' in req && req.config.type === 'flannel' && req.config.subnetFile !== this.#parts.subnetFile;
+    if ((req.command === 'STATUS' || req.command === 'ADD') && !isOther && !this.#parts.node().ready)
+      await this.#hold.pass();
+    if (this.#ending) throw new CniError(CODE.tryAgainLater, 'the loden daemon is stopping; try again');
+    if (req.command !== 'ADD' && req.command !== 'DEL') return;
+    const isDone = await Promise.race([
+      this.#queue.before(keyOf(req)).then(() => true),
+      sleep(OWN_QUEUE, false, { ref: false }),
+    ]);
+    if (isDone) return;
+    throw new CniError(
+      CODE.tryAgainLater,
+      `a DEL of interface ${req.ifname} of container ${req.containerId} that came while no daemon ran is still being carried out; try again`,
+    );
+  }
+
+  /** What was queued for an attachment before a call that has succeeded must not be done after it. */
+  async #outdate({ env, stdin }: PluginCall, began: number): Promise<void> {
+    if (this.#queue.waiting === 0) return;
+    const { CNI_CONTAINERID: containerId = '', CNI_IFNAME: ifname = '' } = env;
+    await this.#queue.done(keyOf({ containerId, ifname }), networkOf(stdin), began);
+  }
+
   async #answer(req: Request, call: PluginCall, queuedAt: number | undefined): Promise<PluginAnswer> {
     const ctx = this.#ctx;
     const delegated = call.delegated ?? [];
@@ -147,7 +192,19 @@ export class CniService {
         this.#recovery.uses(req.config.dataDir);
         return { kind: 'done', result: await add(ctx, req, req.config) };
       case 'DEL':
-        if (req.config.type === 'flannel') return await flannelDel(ctx, req, req.config, delegated);
+        if (req.problems.length > 0) {
+          const { containerId, ifname, network, problems } = req;
+          const what = 'a DEL has what is wrong in its configuration, and is done with defaults in its place';
+          this.#parts.log.warn({ containerId, ifname, network, problems }, what);
+        }
+        if (req.config.type === 'flannel')
+          return await flannelDel(
+            ctx,
+            req,
+            req.config,
+            delegated,
+            queuedAt === undefined ? undefined : { call, at: queuedAt },
+          );
         await del(ctx, req, req.config, queuedAt);
         return { kind: 'done' };
       case 'CHECK':
@@ -155,7 +212,8 @@ export class CniService {
         await check(ctx, req);
         return { kind: 'done' };
       case 'GC':
-        if (req.config.type === 'flannel') return await this.#gc.run(call.stdin, req, req.config, delegated);
+        if (req.config.type === 'flannel')
+          return await this.#gc.run(ctx, call.stdin, req, req.config, delegated);
         await gc(ctx, req, req.config);
         return { kind: 'done' };
       case 'STATUS':
@@ -176,6 +234,7 @@ export class CniService {
   nodeChanged(): void {
     const state = this.#parts.node();
     if (!state.ready) return;
+    this.#hold.release();
     const stale = staleAttachments(this.#ctx);
     const names = stale.map(staleName);
     if (names.join() !== this.#stale.join()) {
@@ -197,7 +256,7 @@ export class CniService {
   /** What an operator should look at. */
   problems(): string[] {
     const warning = staleWarning(staleAttachments(this.#ctx));
-    return warning === undefined ? [] : [warning];
+    return [warning, this.#queue.problem].filter((p) => p !== undefined);
   }
 
   /** `cni` in `/v1/status`. */
@@ -232,6 +291,8 @@ export class CniService {
   /** Refuse new calls, let those under way end, for a while; the rest is taken back at the next start. */
   async close(): Promise<void> {
     this.#ending = true;
+    this.#end.abort();
+    this.#hold.release();
     const stop = this.#queue.stop();
     await Promise.race([
       Promise.allSettled([...this.#running, this.#recovered, this.#recovery.settled(), stop]),

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runDelegate } from '../../src/cni/delegates.ts';
 import { CODE } from '../../src/cni/errors.ts';
+import { saveScratch } from '../../src/cni/flannel/scratch.ts';
 import type { DelegateOutcome, NodeState, PluginAnswer, PluginCall } from '../../src/cni/types.ts';
 import { nodeOf, ServiceHost } from '../support/cniService.ts';
 import { Netns } from '../support/netns.ts';
@@ -27,6 +28,7 @@ config=$(cat)
 echo "$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME" >>"$dir/calls"
 [ ! -e "$dir/fail-$CNI_COMMAND-$CNI_CONTAINERID" ] || { echo '{"cniVersion":"1.0.0","code":42,"msg":"no luck"}'; exit 1; }
 [ ! -e "$dir/hang" ] || exec sleep 60
+[ ! -e "$dir/says" ] || [ $CNI_COMMAND != ADD ] || { cat "$dir/says"; exit 0; }
 case $CNI_COMMAND in ADD) echo '{"cniVersion":"1.1.0","ips":[],"mine":1}' ;; esac
 `;
   writeFileSync(join(bin, 'bridge'), script);
@@ -58,6 +60,8 @@ async function play(call: PluginCall, rounds = 8): Promise<PluginAnswer> {
       delegated.push(outcome);
       if (outcome.exit !== 0) break;
     }
+    // The plugin's own limit (cni/delegates.h).
+    expect(delegated.length).toBeLessThanOrEqual(64);
   }
   throw new Error('no end');
 }
@@ -133,6 +137,143 @@ test('GC deletes what is not valid, and goes on past what fails', async () => {
   expect([calls(), kept().length]).toEqual([[], 1]);
 });
 
+const queue = () => join(host.stateDir, 'cni', 'del');
+/** A DEL that was asked for so many milliseconds from now. */
+const enqueue = (ms: number, call: PluginCall) => {
+  mkdirSync(queue(), { recursive: true, mode: 0o700 });
+  writeFileSync(join(queue(), `${BigInt(Date.now() + ms) * 1_000_000n}-7.json`), JSON.stringify(call));
+};
+
+test.each(['garbage', 'null', '[]', '{"code":7,"msg":"it broke"}', ''])(
+  'a delegate that succeeds with %j has failed, and is taken back',
+  async (said) => {
+    await host.open();
+    writeFileSync(join(host.dir, 'says'), said);
+    expect(await play(callOf('ADD', 'c1'))).toMatchObject({ error: { code: CODE.decodingFailure } });
+    expect([calls(), kept()]).toEqual([['ADD c1 eth0', 'DEL c1 eth0'], []]);
+    rmSync(join(host.dir, 'says'));
+    expect(await play(callOf('ADD', 'c1'))).toMatchObject({ kind: 'done' });
+  },
+);
+
+test('a second ADD of an interface is refused, and leaves the first alone; after a reboot it is the first', async () => {
+  await host.open();
+  await play(callOf('ADD', 'c1'));
+  calls();
+  expect(await play(callOf('ADD', 'c1'))).toMatchObject({
+    error: { code: CODE.invalidEnvironment, msg: expect.stringContaining('delete it first') },
+  });
+  expect([calls(), kept().length]).toEqual([[], 1]);
+  // One that is under way, too: nobody knows what its delegate has done so far.
+  expect(await host.service.handle(callOf('ADD', 'c2'))).toMatchObject({ kind: 'delegates' });
+  expect(await play(callOf('ADD', 'c2'))).toMatchObject({ error: { code: CODE.tryAgainLater } });
+  expect(calls()).toEqual([]);
+  await host.close();
+  await host.open({ boot: { id: 'boot-2', since: 0 } });
+  for (const id of ['c1', 'c2']) expect(await play(callOf('ADD', id))).toMatchObject({ kind: 'done' });
+  expect(calls()).toEqual(['ADD c1 eth0', 'ADD c2 eth0']);
+});
+
+test('an ADD that could not be undone may be tried again', async () => {
+  await host.open();
+  for (const command of ['ADD', 'DEL']) writeFileSync(fail(command, 'c1'), '');
+  expect(await play(callOf('ADD', 'c1'))).toMatchObject({ error: { code: 42 } });
+  for (const command of ['ADD', 'DEL']) rmSync(fail(command, 'c1'));
+  expect(await play(callOf('ADD', 'c1'))).toMatchObject({ kind: 'done' });
+});
+
+test('a DEL between the rounds of an ADD ends it, and a GC passes it over', async () => {
+  await host.open();
+  const add = callOf('ADD', 'c1');
+  expect(await host.service.handle(add)).toMatchObject({ kind: 'delegates' });
+  const gc = callOf('GC', undefined, { 'cni.dev/valid-attachments': [] });
+  expect(await play(gc)).toEqual({ kind: 'done' });
+  expect([calls(), kept().length]).toEqual([[], 1]);
+  await play(callOf('DEL', 'c1'));
+  expect(kept()).toEqual([]);
+  calls();
+  const added = { exit: 0, stdout: '{"cniVersion":"1.0.0","ips":[]}' };
+  const undo = await host.service.handle({ ...add, delegated: [added] });
+  expect(undo).toMatchObject({ delegates: [{ plugin: 'bridge', env: { CNI_COMMAND: 'DEL' } }] });
+  const end = await host.service.handle({ ...add, delegated: [added, { exit: 0, stdout: '' }] });
+  expect(end).toMatchObject({ error: { code: CODE.tryAgainLater, msg: expect.stringContaining('deleted') } });
+});
+
+test('a queued DEL does not end what was added after it', async () => {
+  await host.open();
+  await play(callOf('ADD', 'c1'));
+  calls();
+  enqueue(-10_000, callOf('DEL', 'c1'));
+  await until('the queue to be drained', () => readdirSync(queue()).length === 0);
+  expect([calls(), kept().length]).toEqual([[], 1]);
+  enqueue(10_000, callOf('DEL', 'c1'));
+  await until('the later one to be done', () => readdirSync(queue()).length === 0);
+  expect([calls(), kept()]).toEqual([['DEL c1 eth0'], []]);
+});
+
+test('GC takes as many as the plugin may run, and goes on the next time, also past what always fails', async () => {
+  await host.open();
+  const dir = join(host.dir, 'flannel');
+  mkdirSync(dir);
+  const ids = Array.from({ length: 70 }, (_, i) => `g${String(i).padStart(2, '0')}`);
+  for (const id of ids)
+    await saveScratch(dir, { containerId: id, ifname: 'eth0' }, { type: 'bridge', name: 'pods' });
+  const gc = callOf('GC', undefined, { 'cni.dev/valid-attachments': [] });
+  expect(await play(gc)).toMatchObject({
+    error: { code: CODE.tryAgainLater, msg: expect.stringContaining('6 more') },
+  });
+  expect([calls().length, kept().length]).toEqual([64, 6]);
+  expect(await play(gc)).toEqual({ kind: 'done' });
+  expect([calls().length, kept()]).toEqual([6, []]);
+  for (const id of ids.slice(0, 8))
+    await saveScratch(dir, { containerId: id, ifname: 'eth0' }, { type: 'bridge', name: 'pods' });
+  // Whatever the order of the directory, the seventh comes to its turn in the second run.
+  const listed = readdirSync(dir);
+  for (const id of listed.slice(0, 6)) writeFileSync(fail('DEL', id), '');
+  expect(await play(gc)).toMatchObject({ error: { code: CODE.tryAgainLater } });
+  expect(kept()).toHaveLength(8);
+  expect(await play(gc)).toMatchObject({ error: { code: 42 } });
+  expect(kept().sort()).toEqual(listed.slice(0, 6).sort());
+});
+
+test('two GCs of the same words take nothing from each other, and one that is forgotten says so', async () => {
+  await host.open();
+  for (const id of ['a', 'b']) await play(callOf('ADD', id));
+  calls();
+  const gc = callOf('GC', undefined, { 'cni.dev/valid-attachments': [] });
+  const first = await host.service.handle(gc);
+  if (first.kind !== 'delegates') throw new Error('nothing to do');
+  await play(callOf('ADD', 'A'));
+  const second = await host.service.handle(gc);
+  expect(second).toEqual(first);
+  const outcome = { exit: 0, stdout: '' };
+  expect(await host.service.handle({ ...gc, delegated: [outcome, outcome] })).toEqual({ kind: 'done' });
+  expect(kept()).toEqual(['A']);
+  expect(await host.service.handle({ ...gc, delegated: [outcome, outcome] })).toMatchObject({
+    error: { code: CODE.tryAgainLater },
+  });
+  expect(kept()).toEqual(['A']);
+});
+
+test('a DEL without a kept configuration gives back what host-local has of it, and ends what type loden attached', async () => {
+  await host.open();
+  const store = join(host.dataDir, 'pods');
+  const noted = () => readdirSync(store).filter((n) => n.startsWith('10.'));
+  mkdirSync(store, { recursive: true });
+  writeFileSync(join(store, '10.42.1.9'), 'c1\r\neth0');
+  writeFileSync(join(store, '10.42.1.8'), 'c1\r\neth1');
+  expect(await play(callOf('DEL', 'c1'))).toEqual({ kind: 'done' });
+  expect(calls()).toEqual(['DEL c1 eth0']);
+  // The delegate was a script; without subnet.env there is none.
+  expect(await play(callOf('DEL', 'c1', { subnetFile: '/nonexistent' }))).toEqual({ kind: 'done' });
+  expect([calls(), noted()]).toEqual([[], ['10.42.1.8']]);
+  const pod = stack.use(await Netns.create(thisProcess(), 'pod'));
+  expect(await host.ask('ADD', { id: 'c2', netns: pod.path })).toMatchObject({ kind: 'done' });
+  expect(noted()).toHaveLength(2);
+  expect(await play(callOf('DEL', 'c2'))).toEqual({ kind: 'done' });
+  expect([noted(), host.service.json().attachments]).toEqual([['10.42.1.8'], 0]);
+});
+
 test('a queued DEL runs the delegate by the daemon itself, and holds nobody up', async () => {
   await host.open();
   await play(callOf('ADD', 'c1'));
@@ -140,14 +281,12 @@ test('a queued DEL runs the delegate by the daemon itself, and holds nobody up',
   await host.close();
   calls();
   writeFileSync(fail('DEL', 'c2'), '');
-  const queue = join(host.stateDir, 'cni', 'del');
-  const queued = (n: number) => join(queue, `${BigInt(Date.now() + n) * 1_000_000n}-7.json`);
-  writeFileSync(queued(1), JSON.stringify(callOf('DEL', 'c1')));
-  writeFileSync(queued(2), JSON.stringify(callOf('DEL', 'c2')));
+  enqueue(1, callOf('DEL', 'c1'));
+  enqueue(2, callOf('DEL', 'c2'));
   await host.open();
   await until('the queue to be drained', () => host.service.json().queued === 1);
   expect(calls()).toEqual(['DEL c1 eth0', 'DEL c2 eth0']);
-  expect([kept().length, readdirSync(queue).length]).toEqual([1, 1]);
+  expect([kept().length, readdirSync(queue()).length]).toEqual([1, 1]);
   await host.close();
   // One that never ends is ended with the daemon, and stays in the queue.
   rmSync(fail('DEL', 'c2'));
@@ -157,5 +296,5 @@ test('a queued DEL runs the delegate by the daemon itself, and holds nobody up',
   expect(await host.ask('STATUS')).toEqual({ kind: 'done' });
   await host.close();
   await opening;
-  expect(readdirSync(queue)).toHaveLength(1);
+  expect(readdirSync(queue())).toHaveLength(1);
 });

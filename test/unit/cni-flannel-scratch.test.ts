@@ -16,6 +16,8 @@ beforeEach(() => {
 afterEach(() => rmSync(top, { recursive: true }));
 
 const ETH0 = { containerId: 'c1', ifname: 'eth0' };
+/** What no test looks at closer. */
+const MARK = { containerID: 'c1', ifname: 'eth0', state: 'adding', since: expect.any(Number) };
 const ETH1 = { containerId: 'c1', ifname: 'eth1' };
 const config = (name: string, more: object = {}) => ({
   name,
@@ -33,15 +35,16 @@ test("the first interface has flannel's name for its file, the next one its own"
   await saveScratch(dir, ETH0, config('a', { mtu: 1450 }));
   await saveScratch(dir, ETH1, config('b'));
   expect(names()).toEqual(['c1', 'c1:eth1']);
-  expect(file('c1')).toEqual({ ...config('a', { mtu: 1450 }), loden: { containerID: 'c1', ifname: 'eth0' } });
+  expect(file('c1')).toEqual({ ...config('a', { mtu: 1450 }), loden: MARK });
   expect(statSync(join(dir, 'c1')).mode & 0o7777).toBe(0o600);
   expect(statSync(join(dir, 'c1:eth1')).mode & 0o7777).toBe(0o600);
   expect(statSync(dir).mode & 0o7777).toBe(0o700);
   // The mark is not the delegate's business.
-  expect(await loadScratch(dir, ETH0, 'a')).toEqual({
+  expect(await loadScratch(dir, ETH0, 'a')).toMatchObject({
     path: join(dir, 'c1'),
     id: ETH0,
     config: config('a', { mtu: 1450 }),
+    state: 'adding',
   });
   expect(await loadScratch(dir, ETH1, 'b')).toMatchObject({ id: ETH1, config: config('b') });
   expect(await loadScratch(dir, { ...ETH0, ifname: 'eth2' }, 'a')).toBeUndefined();
@@ -87,6 +90,8 @@ describe("flannel's own file", () => {
   test('is found for any interface of the network it is of', async () => {
     for (const id of [ETH0, ETH1])
       expect(await loadScratch(dir, id, 'a')).toEqual({
+        state: 'attached',
+        since: statSync(join(dir, 'c1')).mtimeMs,
         path: join(dir, 'c1'),
         config: config('a', { mtu: 1472 }),
       });
@@ -209,7 +214,9 @@ test('what cannot be written or read is an error that says where', async () => {
     message: expect.stringContaining(`cannot keep the delegate's configuration in ${dir}: `),
   });
   await expect(loadScratch(dir, ETH0, 'a')).rejects.toMatchObject({ code: 105 });
-  await expect(removeScratch({ path: join(dir, 'c1'), config: config('a') })).rejects.toMatchObject({
+  await expect(
+    removeScratch({ path: join(dir, 'c1'), config: config('a'), state: 'attached', since: 0 }),
+  ).rejects.toMatchObject({
     code: 105,
   });
   await expect(saveScratch(top, ETH0, config('a', { x: 'y'.repeat(20_000) }))).rejects.toMatchObject({

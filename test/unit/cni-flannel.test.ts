@@ -293,6 +293,7 @@ describe('the delegate', () => {
     [{ delegate: { type: '../../bin/sh' } }, "'delegate' dictionary: 'type' is no plugin's name"],
     [{ delegate: { type: '' } }, "'delegate' dictionary: 'type' is no plugin's name"],
     [{ delegate: { type: 'flannel' } }, "'delegate' dictionary: 'type' must not be flannel itself"],
+    [{ delegate: { type: 'loden' } }, "'delegate' dictionary: 'type' must not be loden itself"],
     [
       { ipam: { routes: {} } },
       'failed to assemble Delegate IPAM: failed to read IPAM routes: failed to parse ipam.routes: expected a list',

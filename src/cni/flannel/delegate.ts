@@ -41,8 +41,9 @@ export function delegateConfig(request: FlannelRequest, env: FlannelEnv): Delega
       throw invalid(`'delegate' dictionary must not have '${name}' field, it'll be set by flannel`);
   }
   if (!isPluginName(type)) throw invalid(`'delegate' dictionary: 'type' is no plugin's name: ${show(type)}`);
-  // It would be asked for a delegate of its own, and keep that in the place of ours.
-  if (type === 'flannel') throw invalid("'delegate' dictionary: 'type' must not be flannel itself");
+  // It would be asked for a delegate of its own, and keep that in the place of ours; and the plugin runs no other of ours.
+  if (type === 'flannel' || type === 'loden')
+    throw invalid(`'delegate' dictionary: 'type' must not be ${type} itself`);
   const version = member(raw, 'cniVersion');
   return {
     // What flannel is not doing, the delegate should.

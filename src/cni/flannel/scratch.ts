@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { isObject } from '../../fields.ts';
 import { readSmall } from '../../subnet/files.ts';
 import { CniError, CODE } from '../errors.ts';
+import type { JsonObject } from '../protocol/json.ts';
 import type { AttachmentId } from '../types.ts';
 import { type DelegateConfig, isPluginName } from './delegate.ts';
 
@@ -15,6 +16,9 @@ import { type DelegateConfig, isPluginName } from './delegate.ts';
  */
 const MARK = 'loden';
 
+/** `adding`: the delegate's ADD has been asked for, and nothing is known of it; `failed`: neither it nor its undoing has succeeded. */
+export type ScratchState = 'adding' | 'attached' | 'failed';
+
 /** A kept configuration. */
 export interface Scratch {
   readonly path: string;
@@ -22,7 +26,14 @@ export interface Scratch {
   readonly config: DelegateConfig;
   /** Absent on a file flannel's plugin wrote. */
   readonly id?: AttachmentId;
+  readonly state: ScratchState;
+  /** When its ADD began: milliseconds since the epoch. */
+  readonly since: number;
+  /** The kernel's name for the boot of that; absent where it is not known. */
+  readonly boot?: string;
 }
+
+const STATES: readonly unknown[] = ['adding', 'attached', 'failed'];
 
 /** Characters of a container's id that a file's name has room for beside an interface's. */
 const LONGEST_ID = 200;
@@ -45,6 +56,12 @@ const sameId = (a: AttachmentId | undefined, b: AttachmentId) =>
 const failed = (what: string, cause: unknown): CniError =>
   new CniError(CODE.files, `${what}: ${(cause as Error).message}`, undefined, cause);
 
+const textOf = ({ config, id, state, since, boot }: Omit<Scratch, 'path'>): string =>
+  JSON.stringify({
+    ...config,
+    [MARK]: { containerID: id?.containerId, ifname: id?.ifname, state, since, ...(boot ? { boot } : {}) },
+  });
+
 /**
  * Keep a delegate's configuration for its DEL, before it is asked to ADD: on the disk when this is done. An earlier one of
  * the same attachment is replaced, another's never. Throws CniError (code 105).
@@ -53,32 +70,51 @@ export async function saveScratch(
   dataDir: string,
   id: AttachmentId,
   config: DelegateConfig,
+  boot?: string,
 ): Promise<Scratch> {
-  const mark = { containerID: id.containerId, ifname: id.ifname };
-  const text = JSON.stringify({ ...config, [MARK]: mark });
+  const scratch = { config, id, state: 'adding' as const, since: Date.now(), ...(boot ? { boot } : {}) };
+  const text = textOf(scratch);
   if (text.length > LARGEST)
     throw new CniError(
       CODE.invalidConfig,
       `the delegate's configuration is longer than ${LARGEST} characters`,
     );
-  // No container's name begins with a dot.
-  const temporary = join(dataDir, `.${randomBytes(8).toString('hex')}.tmp`);
+  const temporary = temporaryIn(dataDir);
   try {
     await mkdir(dataDir, { recursive: true, mode: 0o700 });
     try {
-      const file = await open(temporary, 'wx', 0o600);
-      try {
-        await file.writeFile(text);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      return { path: await place(temporary, dataDir, id), config, id };
+      await write(temporary, text, true);
+      return { path: await place(temporary, dataDir, id), ...scratch };
     } finally {
       await rm(temporary, { force: true });
     }
   } catch (cause) {
     throw failed(`cannot keep the delegate's configuration in ${dataDir}`, cause);
+  }
+}
+
+/** Note what has become of its ADD. Not synced: what a power cut loses is of an earlier boot. Throws CniError (code 105). */
+export async function markScratch(scratch: Scratch, state: ScratchState): Promise<void> {
+  const temporary = temporaryIn(dirname(scratch.path));
+  try {
+    await write(temporary, textOf({ ...scratch, state }), false);
+    await rename(temporary, scratch.path);
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => {});
+    throw failed(`cannot write ${scratch.path}`, cause);
+  }
+}
+
+/** No container's name begins with a dot. */
+const temporaryIn = (dataDir: string) => join(dataDir, `.${randomBytes(8).toString('hex')}.tmp`);
+
+async function write(path: string, text: string, sync: boolean): Promise<void> {
+  const file = await open(path, 'wx', 0o600);
+  try {
+    await file.writeFile(text);
+    if (sync) await file.sync();
+  } finally {
+    await file.close();
   }
 }
 
@@ -100,6 +136,11 @@ async function place(temporary: string, dataDir: string, id: AttachmentId): Prom
   return path;
 }
 
+/** flannel's plugin writes the file when its ADD begins, and never again. */
+async function writtenAt(path: string): Promise<number> {
+  return (await stat(path).catch(() => undefined))?.mtimeMs ?? 0;
+}
+
 /** The file's content; undefined when there is no such file, 'broken' when it makes no sense. Throws LodenError. */
 async function readScratch(path: string): Promise<Scratch | 'broken' | undefined> {
   const text = await readSmall(path);
@@ -118,7 +159,16 @@ async function readScratch(path: string): Promise<Scratch | 'broken' | undefined
     isObject(mark) && typeof mark.containerID === 'string' && typeof mark.ifname === 'string'
       ? { containerId: mark.containerID, ifname: mark.ifname }
       : undefined;
-  return { path, config: { ...config, type, name }, ...(id ? { id } : {}) };
+  const given: JsonObject = isObject(mark) ? mark : {};
+  const since = Number.isFinite(given.since) ? (given.since as number) : await writtenAt(path);
+  return {
+    path,
+    config: { ...config, type, name },
+    ...(id ? { id } : {}),
+    state: STATES.includes(given.state) ? (given.state as ScratchState) : 'attached',
+    since,
+    ...(typeof given.boot === 'string' ? { boot: given.boot } : {}),
+  };
 }
 
 /**
