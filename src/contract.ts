@@ -90,6 +90,8 @@ export const CNI = {
   delQueue: 'cni/del',
   /** Below the state directory: one file for each attachment. */
   attachments: 'cni/attachments',
+  /** Below the state directory: files that are used again. */
+  spares: 'cni/spares',
   bridge: 'cni0',
 } as const;
 

@@ -5,12 +5,14 @@ import {
   ftruncateSync,
   linkSync,
   readdirSync,
+  rmSync,
   statSync,
   unlinkSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { type Addr, formatAddr, parseAddr } from '../../net/addr.ts';
 import { openPlain, writeAll } from '../plainFile.ts';
+import type { Spares } from '../spares.ts';
 import { readEntry } from './entry.ts';
 
 /**
@@ -30,22 +32,52 @@ const codeOf = (cause: unknown): string | undefined => (cause as NodeJS.ErrnoExc
  * Make a file whose content comes with its name, unless there is one: a process killed here leaves no empty reservation.
  * Only one process may be in here, which the store's lock says.
  */
-export function createExclusively(dir: string, name: string, text: string): boolean {
+export function createExclusively(dir: string, name: string, text: string, spares?: Spares): boolean {
+  const spare = spares?.take();
+  if (spare !== undefined) {
+    const made = nameSpare(spare, join(dir, name), text);
+    if (made !== undefined) return made;
+  }
   const temporary = join(dir, TEMPORARY);
   const fd = openNew(temporary);
   try {
+    writeAll(fd, text, 0);
+  } catch (cause) {
+    removeFile(dir, TEMPORARY);
+    throw cause;
+  } finally {
+    closeSync(fd);
+  }
+  return giveName(temporary, join(dir, name));
+}
+
+/** Undefined: it would not do, and is gone. */
+function nameSpare(spare: string, path: string, text: string): boolean | undefined {
+  try {
+    const fd = openPlain(spare, constants.O_WRONLY);
     try {
       writeAll(fd, text, 0);
+      ftruncateSync(fd, Buffer.byteLength(text));
     } finally {
       closeSync(fd);
     }
-    linkSync(temporary, join(dir, name));
+    return giveName(spare, path);
+  } catch {
+    rmSync(spare, { force: true });
+    return undefined;
+  }
+}
+
+/** In place of the name it has. False when there is such a file. */
+function giveName(from: string, to: string): boolean {
+  try {
+    linkSync(from, to);
     return true;
   } catch (cause) {
     if (codeOf(cause) === 'EEXIST') return false;
     throw cause;
   } finally {
-    removeFile(dir, TEMPORARY);
+    rmSync(from, { force: true });
   }
 }
 

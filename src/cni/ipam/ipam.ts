@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join, normalize } from 'node:path';
 import { CNI } from '../../contract.ts';
 import { type Addr, formatAddr } from '../../net/addr.ts';
 import { CniError, CODE } from '../errors.ts';
+import { Spares } from '../spares.ts';
 import type { AttachmentId } from '../types.ts';
 import { addressOf, type StoreEntry } from './entry.ts';
 import { type Reservation, Store } from './store.ts';
@@ -24,6 +25,12 @@ export class Ipam {
   readonly #stores = new Map<string, Store>();
   /** Addresses given away here, whatever the store; by text. */
   readonly #given = new Map<string, string>();
+  readonly #spares: Spares | undefined;
+
+  /** `spares`: a directory of our own for files that are used again, on the file system of the stores. */
+  constructor(spares?: string) {
+    this.#spares = spares === undefined ? undefined : new Spares(spares);
+  }
 
   /**
    * Take an address of each range for an owner, or none at all. Throws {@link CniError}; see {@link Store.reserve}.
@@ -100,7 +107,7 @@ export class Ipam {
     const path = this.#path(at);
     let store = this.#stores.get(path);
     if (!store) {
-      store = new Store(path, (a) => this.#given.get(formatAddr(a)));
+      store = new Store(path, (a) => this.#given.get(formatAddr(a)), this.#spares);
       if (this.#stores.size < MOST_STORES) this.#stores.set(path, store);
     }
     return store;

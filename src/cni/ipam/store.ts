@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { type Addr, formatAddr } from '../../net/addr.ts';
 import { containsAddr, formatPrefix } from '../../net/prefix.ts';
 import { CniError, CODE } from '../errors.ts';
+import type { Spares } from '../spares.ts';
 import type { AttachmentId } from '../types.ts';
 import { type AddressRange, capacity, choose, matchRequests } from './choose.ts';
 import { describeOwner, fileOf, ownerText, readEntry, type StoreEntry } from './entry.ts';
@@ -34,9 +35,13 @@ export class Store {
   readonly #index: StoreIndex;
   readonly #siblings: Siblings;
   readonly #elsewhere: Elsewhere;
+  readonly #spares: Spares | undefined;
+  /** Given away last, by range set: as long as nobody else has made a file here. */
+  readonly #last = new Map<number, Addr>();
 
-  constructor(dir: string, elsewhere: Elsewhere) {
+  constructor(dir: string, elsewhere: Elsewhere, spares?: Spares) {
     this.dir = dir;
+    this.#spares = spares;
     this.#lock = new StoreLock(dir);
     this.#index = new StoreIndex(dir);
     this.#siblings = new Siblings(dir);
@@ -51,7 +56,7 @@ export class Store {
     const wanted = matchRequests(what.ranges, what.requested);
     if (typeof wanted === 'string') return Promise.reject(new CniError(CODE.invalidConfig, wanted));
     return this.#locked('write', async () => {
-      await this.#index.refresh();
+      if (await this.#index.refresh()) this.#last.clear();
       this.#siblings.refresh();
       this.#refuseDuplicate(what);
       const done: StoreEntry[] = [];
@@ -118,7 +123,7 @@ export class Store {
     wanted: Addr | undefined,
   ): Promise<StoreEntry> {
     const { family } = range.subnet.addr;
-    const last = readLast(this.dir, set);
+    const last = this.#last.get(set) ?? readLast(this.dir, set);
     const text = ownerText(owner);
     for (;;) {
       const taken = this.#index.of(family);
@@ -130,11 +135,12 @@ export class Store {
         ? describeOwner(taken.get(address.value)!.owner)
         : this.#holder(address);
       const name = fileOf(address);
-      if (holder === undefined && createExclusively(this.dir, name, text)) {
+      if (holder === undefined && createExclusively(this.dir, name, text, this.#spares)) {
         const entry = { address, owner: text, name, mtimeMs: Date.now() };
         this.#index.add(entry);
         try {
           writeLast(this.dir, set, address, last);
+          this.#last.set(set, address);
         } catch (cause) {
           this.#drop(entry);
           throw cause;
@@ -198,7 +204,8 @@ export class Store {
   }
 
   #drop(entry: StoreEntry): void {
-    removeFile(this.dir, entry.name);
+    if (this.#spares) this.#spares.put(join(this.dir, entry.name));
+    else removeFile(this.dir, entry.name);
     this.#index.remove(entry);
   }
 
@@ -209,6 +216,7 @@ export class Store {
       } catch (cause) {
         // What was half done is looked at anew.
         this.#index.forget();
+        this.#last.clear();
         throw cause instanceof CniError ? cause : storeError(this.dir, what, cause);
       }
     });
