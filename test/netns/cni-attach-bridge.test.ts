@@ -1,4 +1,8 @@
 import { describe, expect, test } from 'vitest';
+import { Attacher } from '../../src/cni/attach/attacher.ts';
+import type { NodeChange } from '../../src/cni/engine.ts';
+import type { Attachment } from '../../src/cni/types.ts';
+import { network, samePrefix } from '../../src/net/prefix.ts';
 import { AttachHost, addressOf, attachment, type Families, gatewayOf, nodeOf } from '../support/cniAttach.ts';
 import type { Netns } from '../support/netns.ts';
 import { thisProcess } from '../support/owner.ts';
@@ -102,6 +106,23 @@ describe('the bridge', () => {
     expect(await bridgeAddresses(host)).toEqual(['10.42.1.1/24']);
   });
 
+  test("of somebody's, empty, keeps its address, and is told of", async () => {
+    await using host = await create();
+    await host.netns.ipBatch(['link add docker0 type bridge', 'addr add 172.17.0.1/16 dev docker0']);
+    const pod = await host.pod();
+    const a = { ...attachment(2, { netns: pod.path }), bridge: 'docker0' };
+    await expect(host.add(a, nodeOf([4]))).rejects.toMatchObject({
+      code: 101,
+      message: expect.stringMatching(/docker0 .*172\.17\.0\.1\/16, .*"bridge".*ip addr del/s),
+    });
+    expect(await host.netns.ip('-o addr show dev docker0')).toContain('172.17.0.1/16');
+    expect(await host.netns.ip('-o addr show dev docker0')).not.toContain('10.42.');
+    // One that carries an address of the overlay was for pods before.
+    await host.netns.ipBatch(['addr del 172.17.0.1/16 dev docker0', 'addr add 10.42.7.1/24 dev docker0']);
+    await host.add(a, nodeOf([4]));
+    expect(await host.netns.ip('-o addr show dev docker0')).not.toContain('10.42.7.1');
+  });
+
   test('is none: told what it is', async () => {
     await using host = await create();
     await host.netns.ip('link add cni0 type veth peer name x');
@@ -120,6 +141,55 @@ describe('the bridge', () => {
       code: 101,
       message: expect.stringContaining('docker0'),
     });
+  });
+});
+
+test('another subnet, and no pod: the bridge has the new gateway at once, after a start too', async () => {
+  await using host = await create();
+  const pods = [await host.pod(), await host.pod()];
+  const used: Attachment[] = [];
+  const inUse: NodeChange['inUse'] = (p) =>
+    used.some((a) => a.addresses.some(({ address }) => samePrefix(network(address), p)));
+  const change = (n: number, bridges: string[] = []) => ({ node: nodeOf([4, 6], n), inUse, bridges });
+  // One daemon at a time: each puts right what it believes in.
+  const daemon = async (run: (attacher: Attacher) => Promise<void>) => {
+    const attacher = Attacher.open({ hostNetnsFd: host.fd });
+    await run(attacher).finally(() => attacher.close());
+  };
+  await daemon(async (attacher) => {
+    await attacher.settle(change(1));
+    expect(await host.netns.ip('link show')).not.toContain('cni0');
+    const a = attachment(2, { families: [4, 6], netns: pods[0]!.path });
+    used.push(a);
+    await attacher.add(a, nodeOf([4, 6]), inUse);
+    await attacher.settle(change(2));
+    expect(await bridgeAddresses(host)).toHaveLength(4);
+    await attacher.remove(a);
+    used.pop();
+    await attacher.settle();
+    expect(await bridgeAddresses(host)).toEqual(['10.42.2.1/24', 'fd00:42:0:2::1/64']);
+    await attacher.settle(change(3));
+    expect(await bridgeAddresses(host)).toEqual(['10.42.3.1/24', 'fd00:42:0:3::1/64']);
+  });
+  await daemon(async (attacher) => {
+    await attacher.settle(change(4));
+    expect(await bridgeAddresses(host)).toEqual(['10.42.4.1/24', 'fd00:42:0:4::1/64']);
+  });
+  // Without the mark a bridge is another's, unless a record names it; and what fails at one is no reason for the next.
+  await host.netns.ipBatch([
+    'link set cni0 alias theirs',
+    'link add aaa type bridge',
+    'link set aaa alias "loden cni"',
+    'addr add 10.99.0.1/16 dev aaa',
+    'link add stranger type veth peer name inner',
+    'link set stranger master aaa',
+  ]);
+  await daemon(async (attacher) => {
+    await expect(attacher.settle(change(5))).rejects.toMatchObject({ code: 101 });
+    expect(await bridgeAddresses(host)).toContain('10.42.4.1/24');
+    await expect(attacher.settle(change(5, ['cni0', 'gone']))).rejects.toMatchObject({ code: 101 });
+    expect(await bridgeAddresses(host)).toEqual(['10.42.5.1/24', 'fd00:42:0:5::1/64']);
+    expect(await host.netns.ip('link show')).not.toContain('gone');
   });
 });
 

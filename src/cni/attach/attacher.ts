@@ -8,6 +8,7 @@ import type { KernelObject } from '../../kernel/types.ts';
 import type { Mac } from '../../net/mac.ts';
 import type { Prefix } from '../../net/prefix.ts';
 import { watchRoutes } from '../../netlink/monitor.ts';
+import type { NodeChange } from '../engine.ts';
 import { CniError, CODE } from '../errors.ts';
 import type { Attachment, NodeNetwork } from '../types.ts';
 import { activate } from './activate.ts';
@@ -273,9 +274,12 @@ export class Attacher {
     return this.#bridges.kept();
   }
 
-  /** To be called when a pod's address was released: the gateway of an earlier lease goes with its last user. */
-  async settle(): Promise<void> {
-    await this.#bridges.settle();
+  /**
+   * To be called when a pod's address was released: the gateway of an earlier lease goes with its last user. And when the
+   * node has another network, or the daemon has come to know it: bridges get its gateways before there is a pod for them.
+   */
+  async settle(changed?: NodeChange): Promise<void> {
+    await this.#bridges.settle(changed);
   }
 
   /** Waits for what is under way. What is attached stays attached. */

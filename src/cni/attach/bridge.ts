@@ -1,3 +1,4 @@
+import { CNI } from '../../contract.ts';
 import type { ObservedAddress, ObservedLink } from '../../kernel/observed.ts';
 import type { Address, BridgeLink, KernelObject, Sysctl } from '../../kernel/types.ts';
 import { sameAddr } from '../../net/addr.ts';
@@ -64,8 +65,8 @@ const gatewayOf = (subnet: Prefix): Prefix => ({
 
 /**
  * What to put and what to remove. An address that is not wished for stays while pods use its prefix; goes if it is the
- * gateway's own with another length, if the bridge is empty, or if it was the gateway of an earlier subnet and all ports
- * are of pods that have other addresses; else nobody knows what it is for, and that is the end. Throws {@link CniError}
+ * gateway's own with another length, if the bridge is empty and made for pods (by its alias or name) or the address is one of
+ * the overlay, or if it was the gateway of an earlier subnet and all ports are of pods that have other addresses; else nobody knows what it is for, and that is the end. Throws {@link CniError}
  * `bridgeBlocked`, which names what is in the way.
  */
 export function planBridge(wish: BridgeWish, sight: BridgeSight, inUse: InUse): BridgePlan {
@@ -82,7 +83,10 @@ export function planBridge(wish: BridgeWish, sight: BridgeSight, inUse: InUse): 
     if (gateways.some((g) => samePrefix(g, o.addr))) continue;
     if (gateways.some((g) => sameAddr(g.addr, o.addr.addr))) remove.push(o);
     else if (inUse(network(o.addr))) kept.push(o.addr);
-    else if (ports.length === 0 || (strangers.length === 0 && isFormerGateway(wish, o))) remove.push(o);
+    else if (
+      ports.length === 0 ? isForPods(wish, link, o) : strangers.length === 0 && isFormerGateway(wish, o)
+    )
+      remove.push(o);
     else unexplained.push(o);
   }
   if (unexplained.length > 0) {
@@ -90,6 +94,12 @@ export function planBridge(wish: BridgeWish, sight: BridgeSight, inUse: InUse): 
   }
   return { objects: bridgeObjects(wish, link), remove, kept };
 }
+
+/** An empty bridge may be somebody's who has no port for it yet, and its address too. */
+const isForPods = ({ name, networks }: BridgeWish, link: ObservedLink | undefined, o: ObservedAddress) =>
+  link?.alias === BRIDGE_ALIAS ||
+  name === CNI.bridge ||
+  networks.some((whole) => containsPrefix(whole, o.addr));
 
 /** One that this policy has put there, for an earlier lease. */
 const isFormerGateway = ({ networks }: BridgeWish, { addr }: ObservedAddress): boolean =>
@@ -164,6 +174,14 @@ function blocked(
     .join(', ');
   const more = ports.length > MOST_NAMED ? ` and ${ports.length - MOST_NAMED} more` : '';
   const away = found.map((text) => `ip addr del ${text} dev ${name}`).join('; ');
+  if (ports.length === 0) {
+    return new CniError(
+      CODE.bridgeBlocked,
+      `bridge ${name} should have ${wanted}, and has ${found.join(' and ')}, which is not of the overlay, and the bridge was not made ` +
+        `for pods, so nothing was changed. Name another bridge in the network configuration ("bridge"), or remove the address if ` +
+        `nothing needs it (${away}), then try again`,
+    );
+  }
   return new CniError(
     CODE.bridgeBlocked,
     `bridge ${name} should have ${wanted}, and has ${found.join(' and ')} too, which no known pod uses; it is in use by ${named}${more}, ` +

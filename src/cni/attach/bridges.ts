@@ -4,8 +4,16 @@ import type { ObservedLink } from '../../kernel/observed.ts';
 import { reconcileOnce } from '../../kernel/once.ts';
 import type { BridgeLink } from '../../kernel/types.ts';
 import { formatPrefix, network, type Prefix } from '../../net/prefix.ts';
+import type { NodeChange } from '../engine.ts';
 import { CniError } from '../errors.ts';
-import { type BridgePlan, type BridgeSight, type BridgeWish, type InUse, planBridge } from './bridge.ts';
+import {
+  type BridgePlan,
+  type BridgeSight,
+  type BridgeWish,
+  bridgeWish,
+  type InUse,
+  planBridge,
+} from './bridge.ts';
 import { kernelFailure } from './failures.ts';
 import { BRIDGE_ALIAS, isHostAlias, isHostIfName } from './names.ts';
 
@@ -77,12 +85,27 @@ export class Bridges {
     }
   }
 
-  /** Removes the gateways of earlier subnets that no pod uses any more. To be called after a pod has gone. */
-  async settle(): Promise<void> {
+  /**
+   * Removes the gateways of earlier subnets that no pod uses any more: after a pod has gone, or (`changed`) the node's network
+   * has changed, when every bridge of ours gets its gateways too. One that is not there is not made. Throws {@link CniError}.
+   */
+  async settle(changed?: NodeChange): Promise<void> {
+    if (changed) await this.#readdress(changed);
     for (const known of this.#known.values()) {
       if (known.kept.length === 0 || known.kept.every((p) => known.inUse(network(p)))) continue;
       await this.#queue(() => this.#put(known));
     }
+  }
+
+  async #readdress({ node, inUse, bridges }: NodeChange): Promise<void> {
+    const named = new Set(bridges);
+    const links = await this.#queue(() => this.#kernel.links()).catch((cause: unknown) => {
+      throw kernelFailure('list the bridges of this host', cause);
+    });
+    const ours = links.filter((o) => o.type === 'bridge' && (o.alias === BRIDGE_ALIAS || named.has(o.name)));
+    const done = await Promise.allSettled(ours.map((o) => this.ensure(bridgeWish(o.name, node), inUse)));
+    const failed = done.find((result) => result.status === 'rejected');
+    if (failed) throw failed.reason;
   }
 
   /** Addresses that stay only because pods use their prefixes. */
