@@ -163,11 +163,10 @@ export class CniService {
       await this.#hold.pass();
     if (this.#ending) throw new CniError(CODE.tryAgainLater, 'the loden daemon is stopping; try again');
     if (req.command !== 'ADD' && req.command !== 'DEL') return;
-    const isDone = await Promise.race([
-      this.#queue.before(keyOf(req)).then(() => true),
-      sleep(OWN_QUEUE, false, { ref: false }),
-    ]);
-    if (isDone) return;
+    const queued = this.#queue.before(keyOf(req));
+    if (queued === undefined) return;
+    const late = sleep(OWN_QUEUE, false, { ref: false });
+    if (await Promise.race([queued.then(() => true), late])) return;
     throw new CniError(
       CODE.tryAgainLater,
       `a DEL of interface ${req.ifname} of container ${req.containerId} that came while no daemon ran is still being carried out; try again`,

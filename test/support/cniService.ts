@@ -23,6 +23,8 @@ export const nodeOf = (...subnets: string[]): NodeState => ({
 export interface ServiceOptions {
   readonly node?: () => NodeState;
   readonly boot?: Boot;
+  /** Milliseconds that calls are held while the node has no network; none if absent. */
+  readonly hold?: number;
   /** Gets what rejects when the process is {@link ServiceHost.abandon}ed: a step that waits for it goes no further. */
   readonly step?: (name: string, killed: Promise<never>) => unknown;
 }
@@ -86,6 +88,7 @@ export class ServiceHost {
       engine,
       node: options.node ?? (() => nodeOf('10.42.1.0/24')),
       log: { info: say('info'), warn: say('warn'), error: say('error') },
+      hold: options.hold ?? 0,
       boot: options.boot ?? { id: 'boot-1', since: 0 },
       ...(options.step ? { step: (name: string) => options.step!(name, killed.promise) } : {}),
     });
