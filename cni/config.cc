@@ -7,11 +7,24 @@
 namespace loden::cni {
 namespace {
 
-// Only a whole string that fits; else it is empty.
-void Take(std::string_view raw, Text* out) {
-  out->Cut(0);
-  if (!JsonUnescape(raw, out)) out->Cut(0);
-}
+// A member that is a text: by its own name, or else by the first that differs only in case, as for the daemon.
+struct Wanted {
+  std::string_view name;
+  Text* out;
+  bool exact = false;
+  bool found = false;
+
+  // `raw` is nullptr when the value is no string. Only a whole string that fits is taken; else it is empty.
+  void Offer(std::string_view as, const std::string_view* raw) {
+    const bool same = JsonEquals(as, name);
+    if (!same && (found || !JsonEqualsAnyCase(as, name))) return;
+    if (!same && exact) return;
+    exact = exact || same;
+    found = true;
+    out->Cut(0);
+    if (raw != nullptr && !JsonUnescape(*raw, out)) out->Cut(0);
+  }
+};
 
 void OrDefault(Text* path, std::string_view otherwise) {
   if (path->view().starts_with('/')) return;
@@ -28,16 +41,12 @@ bool IsVersion(std::string_view text) {
 Config::Config(std::string_view text) {
   JsonReader json(text);
   std::string_view name, raw;
+  Wanted all[] = {{"socket", &socket_}, {"delQueue", &del_queue_}, {"cniVersion", &version_}};
   if (json.Peek() == '{' && json.Enter('{')) {
     while (json.NextMember(&name)) {
-      if (json.Peek() != '"') {
-        if (!json.Skip()) break;
-        continue;
-      }
-      if (!json.String(&raw)) break;
-      if (JsonEquals(name, "socket")) Take(raw, &socket_);
-      if (JsonEquals(name, "delQueue")) Take(raw, &del_queue_);
-      if (JsonEquals(name, "cniVersion")) Take(raw, &version_);
+      const bool text = json.Peek() == '"';
+      if (!(text ? json.String(&raw) : json.Skip())) break;
+      for (Wanted& wanted : all) wanted.Offer(name, text ? &raw : nullptr);
     }
   }
   OrDefault(&socket_, kSocket);

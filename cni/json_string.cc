@@ -71,6 +71,21 @@ uint32_t Escaped(std::string_view rest, size_t* taken) {
   return 0x10000 + (static_cast<uint32_t>(high - 0xd800) << 10 | static_cast<uint32_t>(low - 0xdc00));
 }
 
+// Are both the same when each of their characters is folded?
+template <typename Fold>
+bool Equals(std::string_view raw, std::string_view text, Fold fold) {
+  size_t at = 0;
+  for (size_t i = 0; i < raw.size(); ++at) {
+    if (at == text.size()) return false;
+    uint32_t point = static_cast<uint8_t>(raw[i]);
+    size_t taken = 0;
+    if (point == '\\') point = Escaped(raw.substr(i + 1), &taken);
+    if (point >= 0x80 || fold(point) != fold(static_cast<uint8_t>(text[at]))) return false;
+    i += 1 + taken;
+  }
+  return at == text.size();
+}
+
 }  // namespace
 
 int32_t JsonHex4(std::string_view text) {
@@ -100,16 +115,11 @@ bool JsonUnescape(std::string_view raw, Text* out) {
 }
 
 bool JsonEquals(std::string_view raw, std::string_view text) {
-  size_t at = 0;
-  for (size_t i = 0; i < raw.size(); ++at) {
-    if (at == text.size()) return false;
-    uint32_t point = static_cast<uint8_t>(raw[i]);
-    size_t taken = 0;
-    if (point == '\\') point = Escaped(raw.substr(i + 1), &taken);
-    if (point >= 0x80 || point != static_cast<uint8_t>(text[at])) return false;
-    i += 1 + taken;
-  }
-  return at == text.size();
+  return Equals(raw, text, [](uint32_t point) { return point; });
+}
+
+bool JsonEqualsAnyCase(std::string_view raw, std::string_view text) {
+  return Equals(raw, text, [](uint32_t point) { return point >= 'A' && point <= 'Z' ? point | 0x20 : point; });
 }
 
 void PutJsonString(Text* out, std::string_view text) {

@@ -14,6 +14,8 @@ int32_t JsonHex4(std::string_view text);
 bool JsonUnescape(std::string_view raw, Text* out);
 // Is `raw`, unescaped, `text`, which is ASCII? Names may be written with escapes.
 bool JsonEquals(std::string_view raw, std::string_view text);
+// The same, be a letter of ASCII upper or lower case.
+bool JsonEqualsAnyCase(std::string_view raw, std::string_view text);
 // A string with its quotes. Bytes that are not UTF-8 become U+FFFD.
 void PutJsonString(Text* out, std::string_view text);
 

@@ -132,6 +132,11 @@ void CheckJson(std::string_view text) {
       const bool ascii = std::all_of(plain.begin(), plain.end(), [](char c) { return c > 0; });
       FUZZ_CHECK(!ascii || cni::JsonEquals(name, plain));
       FUZZ_CHECK(plain.empty() || !cni::JsonEquals(name, plain.substr(1)));
+      FUZZ_CHECK(plain.empty() || !cni::JsonEqualsAnyCase(name, plain.substr(1)));
+      std::string other(plain);
+      for (char& c : other) c = static_cast<char>(isupper(static_cast<uint8_t>(c)) ? tolower(c) : toupper(static_cast<uint8_t>(c)));
+      FUZZ_CHECK(!ascii || cni::JsonEqualsAnyCase(name, other));
+      FUZZ_CHECK(!cni::JsonEquals(name, other) || other == plain);
     }
     if (!members.Skip(&value)) break;
     FUZZ_CHECK(Grammar(value).Matches());
