@@ -7,8 +7,8 @@
 #include "json.h"
 #include "json_string.h"
 #include "output.h"
+#include "names.h"
 #include "queue.h"
-#include "run.h"
 
 namespace loden::cni {
 namespace {
@@ -17,6 +17,13 @@ namespace {
 bool IsJson(std::string_view text) {
   JsonReader json(text);
   return json.Skip() && json.AtEnd();
+}
+
+// An object; or null, which the daemon takes for an empty one.
+bool IsConfig(std::string_view text) {
+  JsonReader json(text);
+  const char first = json.Peek();
+  return (first == '{' || first == 'n') && json.Skip() && json.AtEnd();
 }
 
 // Is it an error object of the specification?
@@ -47,8 +54,10 @@ bool PutMissing(Text* out) {
 
 }  // namespace
 
-Call::Call(std::string_view command, std::string_view input, Config* config, const Places& places)
+Call::Call(std::string_view command, std::string_view input, Config* config, const Places& places, const Deadline& end)
     : command_(command),
+      input_(input),
+      end_(end),
       config_(config),
       request_(places.request.data(), places.request.size()),
       daemon_(config->socket(), places.answer),
@@ -103,7 +112,9 @@ Call::Reached Call::Ask() {
   const size_t open = request_.size();
   request_.Put(open > opened_ ? "]}" : "}");
   if (request_.full()) return Garbage("the request is too long");
-  const Reached reached = daemon_.Ask(request_.view());
+  // Whoever asks whether pods can be added now is told so at once; a DEL can be kept.
+  const bool patient = command_ == "ADD" || command_ == "CHECK";
+  const Reached reached = daemon_.Ask(request_.view(), end_, patient);
   request_.Cut(open);
   return reached;
 }
@@ -118,7 +129,7 @@ bool Call::IsFinal() const {
 
 void Call::RunDelegates(size_t first) {
   for (size_t i = first; i < delegates_.size(); ++i) {
-    const Outcome outcome = cni::Run(delegates_[i], nullptr, config_->version());
+    const Outcome outcome = RunOne(delegates_[i], nullptr);
     ran_[ran_count_++] = i;
     request_.Put(request_.size() > opened_ ? "," : ",\"delegated\":[");
     request_.Put("{\"exit\":").Number(outcome.exit).Put(",\"stdout\":");
@@ -128,20 +139,30 @@ void Call::RunDelegates(size_t first) {
   }
 }
 
+Outcome Call::RunOne(const Delegate& delegate, const char* command) {
+  return cni::Run(delegate, command, config_->version(), end_.left() / 2);
+}
+
 void Call::Undo() {
   if (command_ != "ADD") return;
   while (ran_count_ > 0) {
     const Delegate& delegate = delegates_[ran_[--ran_count_]];
+    // What was before that is the daemon's: it has begun to undo.
+    if (delegate.deletes) break;
     if (!delegate.adds) continue;
-    const bool done = cni::Run(delegate, "CNI_COMMAND=DEL", config_->version()).exit == 0;
+    const bool done = RunOne(delegate, "CNI_COMMAND=DEL").exit == 0;
     undone_.Put(undone_.size() > 0 ? ", " : "; after that: ");
     undone_.Put(delegate.plugin).Put(done ? " undone" : " could not be undone");
   }
 }
 
-int Call::Finish() const {
+int Call::Finish() {
   const HttpAnswer& answer = daemon_.answer();
   if (!answer.warning().empty()) Warn(answer.warning());
+  if (answer.status() != 200) {
+    Undo();
+    if (undone_.size() > 0) Warn(undone_.view().substr(2));
+  }
   return Print(answer.body(), answer.status() == 200 ? 0 : 1);
 }
 
@@ -162,13 +183,23 @@ int Call::Refused(Reached reached) {
 
 int Call::Queue() {
   TextOf<16 * 1024> msg;
+  // What the daemon would refuse is no DEL to be kept: nobody would be told.
   if (PutMissing(&msg)) return Fail(config_->version(), Code::kInvalidEnvironment, msg.view());
+  if (!IsConfig(input_)) {
+    msg.Put("error unmarshall network config: ");
+    return Fail(config_->version(), Code::kDecodingFailure, msg.Put("it is no JSON object").view());
+  }
+  if (!IsContainerId(Variable("CNI_CONTAINERID"))) {
+    return Fail(config_->version(), Code::kInvalidEnvironment, "invalid characters in containerID",
+                Variable("CNI_CONTAINERID").substr(0, 1000));
+  }
+  if (const char* fault = IfnameFault(Variable("CNI_IFNAME"))) {
+    return Fail(config_->version(), Code::kInvalidEnvironment, fault);
+  }
   request_.Cut(opened_);
   request_.Put('}');
-  const int error = WriteQueued(config_->del_queue(), request_.view());
-  if (error != 0) {
-    msg.Put(Why()).Put("; and the DEL cannot be kept for it in ").Put(config_->del_queue()).Put(": ");
-    msg.Put(strerrordesc_np(error));
+  if (const char* why = WriteQueued(config_->del_queue(), request_.view())) {
+    msg.Put(Why()).Put("; and the DEL cannot be kept for it in ").Put(config_->del_queue()).Put(": ").Put(why);
     return Fail(config_->version(), Code::kTryAgainLater, msg.view(), daemon_.advice());
   }
   msg.Put("the DEL is kept in ").Put(config_->del_queue()).Put(" for the loden daemon: ").Put(Why());

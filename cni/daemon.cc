@@ -24,11 +24,18 @@ namespace {
 // Seconds since the socket was taken away in which its coming back is worth waiting for, and milliseconds of that wait.
 constexpr int64_t kRestart = 10;
 constexpr int kRestartWait = 5000;
-// Milliseconds between two tries where nothing tells when to try: a socket is bound before it is listened on.
+// Milliseconds to wait for a daemon that was killed: its socket is still there, systemd starts it again after one second.
+// Nothing tells when that was, so it is waited for each time, but not for long.
+constexpr int kCrashWait = 3000;
+// Milliseconds between two tries, and how many of them, where nothing tells when to try: a socket is bound before it is
+// listened on.
 constexpr int kRetry = 10;
+constexpr int kRetries = 20;
 
 constexpr std::string_view kStart =
     "start it (systemctl start loden) and look at its log (journalctl -u loden); then it is tried again";
+constexpr std::string_view kBusy =
+    "see what it is busy with (loden status, journalctl -u loden); then it is tried again";
 
 std::string_view DirectoryOf(std::string_view path) { return path.substr(0, std::max<size_t>(path.rfind('/'), 1)); }
 
@@ -72,21 +79,27 @@ bool Daemon::WasJustThere() const {
   return ago >= -1 && ago < kRestart;
 }
 
-int Daemon::ConnectAfterRestart(const Deadline& deadline) {
+bool Daemon::IsSocket() const {
+  struct stat there;
+  return stat(socket_, &there) == 0 && S_ISSOCK(there.st_mode);
+}
+
+int Daemon::ConnectAfterRestart(const Deadline& wait) {
   TextOf<PATH_MAX> directory;
   directory.Put(DirectoryOf(socket_));
   const int notices = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
   // Without it (too few instances for so many plugins at once) there is nothing to be told by.
   const bool told =
       notices >= 0 && inotify_add_watch(notices, directory.c_str(), IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF) >= 0;
-  const Deadline enough(std::min(kRestartWait, deadline.left()));
   int fd;
-  for (;;) {
-    fd = Connect(enough);
-    if (fd >= 0 || (fd != -ENOENT && fd != -ECONNREFUSED) || enough.past()) break;
-    const int step = told && fd == -ENOENT ? enough.left() : std::min(told ? kRetry : 5 * kRetry, enough.left());
+  for (int tries = 0;; ++tries) {
+    fd = Connect(wait);
+    if (fd >= 0 || (fd != -ENOENT && fd != -ECONNREFUSED) || wait.past()) break;
+    const bool bound = fd == -ECONNREFUSED && tries < kRetries;
+    const int step = bound ? kRetry : told ? wait.left() : 5 * kRetry;
     pollfd notice{told ? notices : -1, POLLIN, 0};
-    if (poll(&notice, 1, step) > 0) {
+    if (poll(&notice, 1, std::min(step, wait.left())) > 0) {
+      tries = 0;
       alignas(inotify_event) char events[4096];
       while (read(notices, events, sizeof events) > 0) {
       }
@@ -96,20 +109,26 @@ int Daemon::ConnectAfterRestart(const Deadline& deadline) {
   return fd;
 }
 
-Daemon::Reached Daemon::Ask(std::string_view body) {
-  const Deadline deadline(kTimeout);
+Daemon::Reached Daemon::Ask(std::string_view body, const Deadline& end, bool patient) {
+  const Deadline deadline = end.AtMost(kTimeout);
+  const int seconds = (deadline.left() + 500) / 1000;
   int fd = Connect(deadline);
-  if (fd == -ENOENT && WasJustThere()) fd = ConnectAfterRestart(deadline);
+  if (fd == -ENOENT && WasJustThere()) {
+    fd = ConnectAfterRestart(deadline.AtMost(kRestartWait));
+  } else if (fd == -ECONNREFUSED && patient && IsSocket()) {
+    fd = ConnectAfterRestart(deadline.AtMost(kCrashWait));
+  }
+  if (fd == -EAGAIN) fd = Connect(deadline);
   if (fd < 0) {
-    Explain(-fd);
+    Explain(-fd, seconds);
     return Reached::kAbsent;
   }
-  const Reached reached = Exchange(fd, body, deadline);
+  const Reached reached = Exchange(fd, body, deadline, seconds);
   close(fd);
   return reached;
 }
 
-Daemon::Reached Daemon::Exchange(int fd, std::string_view body, const Deadline& deadline) {
+Daemon::Reached Daemon::Exchange(int fd, std::string_view body, const Deadline& deadline, int seconds) {
   TextOf<512> head;
   PutRequestHead(&head, kResource, body.size());
   std::string_view parts[2] = {head.view(), body};
@@ -119,9 +138,11 @@ Daemon::Reached Daemon::Exchange(int fd, std::string_view body, const Deadline& 
     pollfd ready{fd, static_cast<short>(sending ? POLLIN | POLLOUT : POLLIN), 0};
     const int polled = poll(&ready, 1, deadline.left());
     if (polled < 0 && errno != EINTR) break;
-    if (polled == 0) {
-      return Because(Reached::kSilent, "has not answered for 30 s",
-                     "see what it is busy with (loden status, journalctl -u loden); then it is tried again");
+    // Also when something is always ready: bytes may come for ever without an answer in them.
+    if (polled == 0 || deadline.past()) {
+      TextOf<64> what;
+      what.Put("has not answered for ").Number(seconds).Put(" s");
+      return Because(Reached::kSilent, what.view(), kBusy);
     }
     if (polled < 0) continue;
     if (sending && (ready.revents & POLLOUT) != 0) {
@@ -167,7 +188,7 @@ Daemon::Reached Daemon::Because(Reached reached, std::string_view what, std::str
   return reached;
 }
 
-void Daemon::Explain(int error) {
+void Daemon::Explain(int error, int seconds) {
   struct stat there;
   why_.Cut(0);
   advice_.Cut(0);
@@ -188,11 +209,15 @@ void Daemon::Explain(int error) {
     PutWhen(&why_, there.st_mtim.tv_sec);
     return;
   }
+  if (error == EAGAIN) {
+    why_.Put("the loden daemon at ").Put(socket_).Put(" has not accepted a connection for ").Number(seconds).Put(" s");
+    advice_.Cut(0);
+    advice_.Put(kBusy);
+    return;
+  }
   why_.Put("cannot speak to the loden daemon at ").Put(socket_).Put(": ");
   if (found && !S_ISSOCK(there.st_mode)) {
     why_.Put("that is no socket");
-  } else if (error == EAGAIN) {
-    why_.Put("it has not accepted a connection for 30 s");
   } else {
     why_.Put(strerrordesc_np(error));
   }

@@ -27,8 +27,9 @@ class Daemon {
   Daemon(const char* socket, std::span<char> place) : socket_(socket), place_(place) {}
 
   // Sends a request and waits for its answer, which stands until the next is asked for. If the daemon is just being
-  // restarted it is waited for. All of it takes kTimeout at most.
-  Reached Ask(std::string_view body);
+  // restarted it is waited for; when it may have been killed, only with `patient`. All of it takes kTimeout at most, and
+  // ends by `end`.
+  Reached Ask(std::string_view body, const Deadline& end, bool patient);
   const HttpAnswer& answer() const { return answer_; }
 
   // What is wrong, and what to do, when it was not answered.
@@ -37,10 +38,12 @@ class Daemon {
 
  private:
   int Connect(const Deadline& deadline);
-  int ConnectAfterRestart(const Deadline& deadline);
+  // Until somebody listens, or `wait` is past.
+  int ConnectAfterRestart(const Deadline& wait);
   bool WasJustThere() const;
-  Reached Exchange(int fd, std::string_view body, const Deadline& deadline);
-  void Explain(int error);
+  bool IsSocket() const;
+  Reached Exchange(int fd, std::string_view body, const Deadline& deadline, int seconds);
+  void Explain(int error, int seconds);
   Reached Because(Reached reached, std::string_view what, std::string_view advice);
 
   const char* const socket_;

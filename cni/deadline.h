@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "../native/clock.h"
@@ -16,6 +17,8 @@ class Deadline {
     return left > 0 ? static_cast<int>(left) : 0;
   }
   bool past() const { return left() == 0; }
+  // At most as much as is left here.
+  Deadline AtMost(int milliseconds) const { return Deadline(std::min(milliseconds, left())); }
 
  private:
   int64_t at_;

@@ -98,6 +98,7 @@ const char* Delegates::ReadVariables(std::string_view object, Delegate* out) {
   std::string_view name, value;
   out->variable_count = 0;
   out->adds = true;
+  out->deletes = false;
   if (!json.Enter('{')) return kMalformed;
   while (json.NextMember(&name)) {
     if (!IsVariable(name)) return "a delegate's environment has other variables than those of CNI";
@@ -106,7 +107,10 @@ const char* Delegates::ReadVariables(std::string_view object, Delegate* out) {
     texts_.Put(name).Put('=');
     if (!json.String(&value) || !JsonUnescape(value, &texts_)) return kMalformed;
     const std::string_view variable = texts_.view().substr(begin);
-    if (name == "CNI_COMMAND") out->adds = variable == "CNI_COMMAND=ADD";
+    if (name == "CNI_COMMAND") {
+      out->adds = variable == "CNI_COMMAND=ADD";
+      out->deletes = variable == "CNI_COMMAND=DEL";
+    }
     texts_.Put('\0');
     out->variables[out->variable_count++] = variable.data();
   }

@@ -21,6 +21,7 @@ struct Delegate {
   std::string_view config;
   // Is it to ADD when the call is one?
   bool adds = true;
+  bool deletes = false;
 };
 
 // All that were named in a call. They are copied: each is needed again when what it did must be undone.

@@ -59,7 +59,7 @@ Input ReadInput(std::span<char> place, const Deadline& deadline) {
     pollfd ready{STDIN_FILENO, POLLIN, 0};
     const int polled = poll(&ready, 1, deadline.left());
     if (polled < 0 && errno == EINTR) continue;
-    if (polled == 0) return input("it does not end");
+    if (polled == 0 || deadline.past()) return input("it does not end");
     const ssize_t got = polled < 0 ? -1 : read(STDIN_FILENO, place.data() + size, place.size() - size);
     if (got < 0) {
       if (errno == EINTR || errno == EAGAIN) continue;

@@ -20,7 +20,8 @@ int Main() {
   signal(SIGPIPE, SIG_IGN);
   const std::string_view command = Variable("CNI_COMMAND");
   if (command.empty()) return PrintAbout();
-  const Input input = ReadInput(g_input, Deadline(kTimeout));
+  const Deadline end(kCallTimeout);
+  const Input input = ReadInput(g_input, end.AtMost(kTimeout));
   Config config(input.text);
   if (command == "VERSION") return PrintVersions(config.has_version() ? config.version() : "1.1.0");
   if (input.why != nullptr) {
@@ -31,7 +32,7 @@ int Main() {
   if (!VariablesFit()) {
     return Fail(config.version(), Code::kInvalidEnvironment, "the CNI variables are together longer than 1 MiB");
   }
-  Call call(command, input.text, &config, {g_request, g_answer, g_delegates});
+  Call call(command, input.text, &config, {g_request, g_answer, g_delegates}, end);
   return call.Run();
 }
 

@@ -1,9 +1,11 @@
 #include "output.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "contract.h"
+#include "deadline.h"
 #include "json_string.h"
 
 namespace loden::cni {
@@ -11,11 +13,17 @@ namespace {
 
 constexpr std::string_view kVersions[] = {"0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"};
 
+// Milliseconds in which a pipe that does not block must be emptied.
+constexpr int kTaking = 10'000;
+
 bool Write(int fd, std::string_view text) {
+  const Deadline deadline(kTaking);
   while (!text.empty()) {
     const ssize_t put = write(fd, text.data(), text.size());
-    if (put < 0 && errno != EINTR) return false;
     if (put > 0) text.remove_prefix(static_cast<size_t>(put));
+    if (put >= 0 || errno == EINTR) continue;
+    pollfd room{fd, POLLOUT, 0};
+    if (errno != EAGAIN || deadline.past() || (poll(&room, 1, deadline.left()) < 0 && errno != EINTR)) return false;
   }
   return true;
 }

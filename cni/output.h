@@ -11,6 +11,7 @@ namespace loden::cni {
 enum class Code {
   kInvalidEnvironment = 4,
   kIoFailure = 5,
+  kDecodingFailure = 6,
   kTryAgainLater = 11,
   kNotAvailable = 50,
   kInternal = 999,

@@ -21,6 +21,8 @@ namespace {
 
 constexpr size_t kMaxVariables = 8192;
 constexpr int kNotRun = 127;
+// Milliseconds to wait for one that was killed.
+constexpr int kDying = 1000;
 
 TextOf<kLargestResult> g_error;
 char g_output[kLargestResult + 1];
@@ -109,7 +111,9 @@ int Start(const char* path, const char* name, const sigset_t& mask, Child* child
     sigaddset(&defaults, SIGPIPE);
     posix_spawnattr_setsigdefault(&attributes, &defaults);
     posix_spawnattr_setsigmask(&attributes, &mask);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    // A group of its own: what it has started is to end with it.
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
     char* const argv[] = {const_cast<char*>(name), nullptr};
     error = posix_spawn(&child->pid, path, &actions, &attributes, argv, const_cast<char**>(g_variables));
     posix_spawnattr_destroy(&attributes);
@@ -143,21 +147,34 @@ bool Drain(int fd, size_t* size, bool* too_long) {
   }
 }
 
+// Has it ended? One that a signal has ended takes all with it that it has started, while its number is still its own.
+bool HasEnded(pid_t pid, int* status) {
+  siginfo_t how{};
+  if (waitid(P_PID, static_cast<id_t>(pid), &how, WEXITED | WNOHANG | WNOWAIT) != 0 || how.si_pid != pid) return false;
+  if (how.si_code != CLD_EXITED) kill(-pid, SIGKILL);
+  return waitpid(pid, status, WNOHANG) == pid;
+}
+
 // Its configuration into it, its result out of it, until it has ended. False when it was killed for taking too long.
-bool Attend(Child* child, std::string_view config, int ended, size_t* size, bool* too_long, int* status) {
-  const Deadline deadline(kDelegateTimeout);
+bool Attend(Child* child, std::string_view config, const Deadline& deadline, int ended, size_t* size, bool* too_long,
+            int* status) {
   bool killed = false;
+  Deadline dying(0);
   for (;;) {
-    if (waitpid(child->pid, status, WNOHANG) == child->pid) break;
+    if (HasEnded(child->pid, status)) break;
     // Killed, it ends at once; it is waited for all the same, but not for ever.
     pollfd ready[3] = {{ended, POLLIN, 0}, {child->in, POLLOUT, 0}, {child->out, POLLIN, 0}};
-    const int polled = poll(ready, 3, killed ? 1000 : deadline.left());
-    if (polled == 0) {
+    const int polled = poll(ready, 3, killed ? dying.left() : deadline.left());
+    // Also when something is always ready: it may print for ever.
+    if (killed ? dying.past() : deadline.past()) {
       if (killed) break;
       killed = true;
-      kill(child->pid, SIGKILL);
+      dying = Deadline(kDying);
+      kill(-child->pid, SIGKILL);
+      kill(child->pid, SIGKILL);  // should it have left its group
       continue;
     }
+    if (polled <= 0) continue;
     signalfd_siginfo told;
     while (read(ended, &told, sizeof told) > 0) {
     }
@@ -176,7 +193,7 @@ bool Attend(Child* child, std::string_view config, int ended, size_t* size, bool
 
 }  // namespace
 
-Outcome Run(const Delegate& delegate, const char* command, std::string_view version) {
+Outcome Run(const Delegate& delegate, const char* command, std::string_view version, int milliseconds) {
   TextOf<2 * PATH_MAX> msg;
   TextOf<PATH_MAX> path;
   const std::string_view paths = Variable("CNI_PATH");
@@ -208,10 +225,10 @@ Outcome Run(const Delegate& delegate, const char* command, std::string_view vers
     size_t size = 0;
     bool too_long = false;
     int status = 0;
-    const bool in_time = Attend(&child, delegate.config, ended, &size, &too_long, &status);
+    const bool in_time = Attend(&child, delegate.config, Deadline(milliseconds), ended, &size, &too_long, &status);
     outcome = {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), {g_output, size}};
     if (!in_time) {
-      msg.Put(path.view()).Put(" has not ended in 60 s and was killed");
+      msg.Put(path.view()).Put(" has not ended in ").Number((milliseconds + 500) / 1000).Put(" s and was killed");
       outcome = NotRun(version, msg, 128 + SIGKILL);
     } else if (too_long) {
       msg.Put(path.view()).Put(" has printed more than 1 MiB");

@@ -9,8 +9,6 @@
 
 namespace loden::cni {
 
-// Milliseconds after which a plugin is killed: one that asks a DHCP server has been given up before.
-constexpr int kDelegateTimeout = 60'000;
 // Bytes of a result.
 constexpr size_t kLargestResult = 1 << 20;
 
@@ -22,7 +20,8 @@ struct Outcome {
 };
 
 // Finds a plugin in CNI_PATH and runs it to its end, with our environment, the delegate's variables over it, and `command`
-// as CNI_COMMAND unless that is nullptr. `version` is for errors.
-Outcome Run(const Delegate& delegate, const char* command, std::string_view version);
+// as CNI_COMMAND unless that is nullptr. When it has not ended after so many milliseconds, or a signal ends it, it is
+// killed with all it has started. `version` is for errors.
+Outcome Run(const Delegate& delegate, const char* command, std::string_view version, int milliseconds);
 
 }  // namespace loden::cni

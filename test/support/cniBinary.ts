@@ -145,6 +145,16 @@ export class Plugin {
   }
 }
 
+/** Does the process run whose id a file holds? One that has ended and is waited for by nobody does not. */
+export function isRunning(pidFile: string): boolean {
+  try {
+    const stat = readFileSync(`/proc/${readFileSync(pidFile, 'utf8').trim()}/stat`, 'utf8');
+    return !/\) [ZX] /.test(stat);
+  } catch {
+    return false;
+  }
+}
+
 /** An answer of JSON. */
 export function json(res: ServerResponse, value: unknown, status = 200, type = 'application/json'): void {
   res.writeHead(status, { 'content-type': type });

@@ -1,7 +1,17 @@
-import { mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { readRequest } from '../../src/cni/protocol/request.ts';
 import { CNI, DEFAULTS, FILES, VERSION } from '../../src/contract.ts';
 import { BINARY, errorOf, json, Plugin } from '../support/cniBinary.ts';
 import { run } from '../support/proc.ts';
@@ -15,6 +25,9 @@ beforeEach(() => {
 afterEach(() => plugin[Symbol.dispose]());
 
 const VERSIONS = ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'];
+
+/** What is asked when no socket is named. */
+const CNI_SOCKET = join(DEFAULTS.runDir, FILES.controlSocket);
 
 /** Seconds since a file was changed. */
 const age = (path: string, seconds: number): void => {
@@ -195,6 +208,57 @@ describe('a call', () => {
     await plugin.serve((_, res) => json(res, {}));
     const argv = ['/bin/bash', '-c', `exec ${BINARY} >/dev/full`];
     expect(await plugin.call('ADD', { argv })).toMatchObject({ status: 1 });
+  });
+});
+
+describe('standard output that does not block', () => {
+  /** Runs the plugin with a pipe that is emptied by a script. */
+  const into = (script: string): string[] => {
+    const nonblocking = `use Fcntl; fcntl(STDOUT, F_SETFL, fcntl(STDOUT, F_GETFL, 0) | O_NONBLOCK); exec @ARGV`;
+    return ['/bin/bash', '-c', `perl -e '${nonblocking}' ${BINARY} | (${script}); exit "\${PIPESTATUS[0]}"`];
+  };
+
+  test('gets all of a long result', async () => {
+    const result = { cniVersion: '1.0.0', dns: { search: ['x'.repeat(500_000)] } };
+    await plugin.serve((_, res) => json(res, result));
+    const ended = await plugin.call('ADD', { argv: into('sleep 0.5; cat') });
+    expect(ended.status).toBe(0);
+    expect(JSON.parse(ended.stdout)).toEqual(result);
+  });
+
+  test('that nobody takes any more is an error', async () => {
+    await plugin.serve((_, res) => json(res, { x: 'x'.repeat(500_000) }));
+    expect(await plugin.call('ADD', { argv: into('sleep 0.3') })).toMatchObject({ status: 1 });
+  });
+});
+
+describe('names in the configuration', () => {
+  /** Of members, as they are written; the socket that is asked, or the version of the error. */
+  const told = async (text: string) => errorOf(await plugin.call('ADD', { stdin: text }));
+
+  test.each([
+    ['{"Socket":"/a"}', '/a'],
+    ['{"SOC\\u004bET":"/a"}', '/a'],
+    ['{"socket":"/a","SOCKET":"/b"}', '/a'],
+    ['{"SOCKET":"/b","socket":"/a"}', '/a'],
+    ['{"SOCKET":"/b","Socket":"/a"}', '/b'],
+    ['{"socket":"/a","socket":"/b"}', '/b'],
+    ['{"SOCKET":"/b","socket":null}', CNI_SOCKET],
+    ['{"SOCKET":null,"Socket":"/b"}', CNI_SOCKET],
+    ['{"sockets":"/b","ocket":"/c"}', CNI_SOCKET],
+  ])('in any case, the exact one first: %s', async (text, socket) => {
+    expect((await told(text)).msg).toContain(` ${socket}`);
+    expect((await told(text)).msg).not.toContain(socket === '/a' ? ' /b' : ' /a');
+  });
+
+  test('the version and the queue too', async () => {
+    expect((await told('{"CniVersion":"0.4.0","SOCKET":"/nowhere/x"}')).cniVersion).toBe('0.4.0');
+    age(plugin.dir, 60);
+    const ended = await plugin.call('DEL', {
+      stdin: JSON.stringify({ SOCKET: plugin.socket, DELQUEUE: plugin.queue }),
+    });
+    expect(ended.status).toBe(0);
+    expect(plugin.queued()).toHaveLength(1);
   });
 });
 
@@ -394,6 +458,188 @@ describe('a DEL that no daemon takes', () => {
     const ended = await plugin.call('DEL', { argv });
     expect(errorOf(ended)).toMatchObject({ code: 11, msg: expect.stringContaining('File too large') });
     expect(plugin.queued()).toEqual([]);
+  });
+});
+
+describe('a DEL that the daemon would refuse is refused without one', () => {
+  test.each<[string, Record<string, string>, string | undefined, number, RegExp]>([
+    ['no JSON', {}, '{"name":', 6, /^error unmarshall network config: /],
+    ['nothing', {}, '', 6, /^error unmarshall network config: /],
+    ['a list', {}, '[]', 6, /^error unmarshall network config: /],
+    ['more than an object', {}, '{} {}', 6, /^error unmarshall network config: /],
+    ['an id that is none', { CNI_CONTAINERID: '../x' }, undefined, 4, /^invalid characters in containerID$/],
+    [
+      'an id with a dash first',
+      { CNI_CONTAINERID: '-x' },
+      undefined,
+      4,
+      /^invalid characters in containerID$/,
+    ],
+    [
+      'an id with a line end',
+      { CNI_CONTAINERID: 'x\n' },
+      undefined,
+      4,
+      /^invalid characters in containerID$/,
+    ],
+    ['a long name', { CNI_IFNAME: 'a'.repeat(16) }, undefined, 4, /^interface name is too long$/],
+    [
+      'a long name of few characters',
+      { CNI_IFNAME: 'é'.repeat(8) },
+      undefined,
+      4,
+      /^interface name is too long$/,
+    ],
+    ['a dot', { CNI_IFNAME: '.' }, undefined, 4, /^interface name is \. or \.\.$/],
+    ['dots', { CNI_IFNAME: '..' }, undefined, 4, /^interface name is \. or \.\.$/],
+    [
+      'a slash',
+      { CNI_IFNAME: 'a/b' },
+      undefined,
+      4,
+      /^interface name contains \/ or : or whitespace characters$/,
+    ],
+    [
+      'a colon',
+      { CNI_IFNAME: 'a:b' },
+      undefined,
+      4,
+      /^interface name contains \/ or : or whitespace characters$/,
+    ],
+    [
+      'a tab',
+      { CNI_IFNAME: 'a\tb' },
+      undefined,
+      4,
+      /^interface name contains \/ or : or whitespace characters$/,
+    ],
+    ['a space of Unicode', { CNI_IFNAME: 'a\u2009b' }, undefined, 4, /whitespace characters$/],
+    ['a pattern', { CNI_IFNAME: 'eth%d' }, undefined, 4, /^interface name contains %/],
+  ])('%s', async (_, env, stdin, code, msg) => {
+    const elsewhere = { socket: '/nowhere/loden.sock' };
+    const given = stdin === undefined ? { config: elsewhere } : { stdin };
+    age(plugin.dir, 60);
+    const ended = await plugin.call('DEL', { env, ...given });
+    expect(ended.status).toBe(1);
+    const error = errorOf(ended);
+    expect(error.code).toBe(code);
+    expect(error.msg).toMatch(msg);
+    expect(() => statSync(plugin.queue)).toThrow();
+    // The daemon says the same.
+    if (stdin !== undefined) return;
+    const call = {
+      env: { CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0', CNI_PATH: '/x', ...env },
+      stdin: plugin.config(),
+    };
+    expect(() => readRequest(call)).toThrow(error.msg);
+  });
+
+  test.each(['a', 'A.b_c-9', '0'])('and %s is an id', async (id) => {
+    age(plugin.dir, 60);
+    expect(await plugin.call('DEL', { env: { CNI_CONTAINERID: id, CNI_IFNAME: 'net-1.5_x' } })).toMatchObject(
+      {
+        status: 0,
+      },
+    );
+  });
+});
+
+describe('the queue of DELs', () => {
+  const queue = (mode: number): void => {
+    mkdirSync(plugin.queue, { recursive: true });
+    chmodSync(plugin.queue, mode);
+    age(plugin.dir, 60);
+  };
+
+  test('has the same call once, as of the last time', async () => {
+    queue(0o700);
+    await plugin.call('DEL');
+    const [first] = plugin.queued();
+    await plugin.call('DEL', { env: { CNI_CONTAINERID: 'other' } });
+    await plugin.call('DEL');
+    const now = plugin.queued();
+    expect(now.map(({ call }) => call.env.CNI_CONTAINERID).sort()).toEqual(['c1', 'other']);
+    const again = now.find(({ call }) => call.env.CNI_CONTAINERID === 'c1')!;
+    expect(again.call).toEqual(first!.call);
+    const when = ({ name }: { name: string }) => BigInt(name.split('-')[0]!);
+    expect(when(again)).toBeGreaterThan(when(first!));
+    expect(now.every((other) => when(other) <= when(again))).toBe(true);
+  });
+
+  test('keeps another call whose file has the same end', async () => {
+    queue(0o700);
+    await plugin.call('DEL');
+    const [first] = plugin.queued();
+    writeFileSync(join(plugin.queue, first!.name), '{"env":{},"stdin":"of somebody else"}');
+    await plugin.call('DEL');
+    expect(plugin.queued()).toHaveLength(2);
+  });
+
+  test.each([0o720, 0o702, 0o777])('of mode %o, which others may write, is refused', async (mode) => {
+    queue(mode);
+    const error = errorOf(await plugin.call('DEL'));
+    expect(error).toMatchObject({ code: 11, msg: expect.stringContaining('others may write there') });
+    expect(plugin.queued()).toEqual([]);
+  });
+
+  test('of another user is refused', async () => {
+    queue(0o700);
+    chownSync(plugin.queue, 12345, 0);
+    const error = errorOf(await plugin.call('DEL'));
+    expect(error).toMatchObject({ code: 11, msg: expect.stringContaining('it belongs to another user') });
+    expect(plugin.queued()).toEqual([]);
+  });
+
+  test('takes no more than 10000, but the same again', async () => {
+    queue(0o700);
+    await plugin.call('DEL');
+    const files = Array.from({ length: 9_999 }, (_, i) => join(plugin.queue, `${i + 1}-7.json`));
+    for (const file of files) writeFileSync(file, '{}');
+    const other = { env: { CNI_CONTAINERID: 'other' } };
+    const error = errorOf(await plugin.call('DEL', other));
+    expect(error).toMatchObject({ code: 11, msg: expect.stringContaining('there are 10000 already') });
+    expect(await plugin.call('DEL')).toMatchObject({ status: 0 });
+    rmSync(files[0]!);
+    expect(await plugin.call('DEL', other)).toMatchObject({ status: 0 });
+  });
+});
+
+describe('while a daemon that was killed is started again', () => {
+  /** Leaves a socket that nobody listens on. */
+  const crash = async (): Promise<void> => {
+    const script = `require('net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`;
+    await run([process.execPath, '-e', script, plugin.socket]).catch(() => {});
+    age(plugin.dir, 3600);
+  };
+  const startAgain = async () => {
+    rmSync(plugin.socket);
+    return plugin.serve((_, res) => json(res, { cniVersion: '1.0.0' }));
+  };
+
+  test.each(['ADD', 'CHECK'])('a %s waits', async (command) => {
+    await crash();
+    const pending = plugin.call(command);
+    await sleep(1_000);
+    const { calls } = await startAgain();
+    expect(await pending).toMatchObject({ status: 0, stdout: '{"cniVersion":"1.0.0"}' });
+    expect(calls).toHaveLength(1);
+  });
+
+  test('others do not', async () => {
+    await crash();
+    let started = false;
+    // It waits for as long as they run, and longer.
+    const pending = plugin.call('ADD').then((ended) => {
+      expect(started).toBe(true);
+      return ended;
+    });
+    expect(await plugin.call('DEL')).toMatchObject({ status: 0 });
+    expect(plugin.queued()).toHaveLength(1);
+    expect(errorOf(await plugin.call('STATUS'))).toMatchObject({ code: 50 });
+    expect(errorOf(await plugin.call('GC'))).toMatchObject({ code: 11 });
+    started = true;
+    await startAgain();
+    expect(await pending).toMatchObject({ status: 0 });
   });
 });
 

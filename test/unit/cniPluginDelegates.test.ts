@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Delegate, PluginCall } from '../../src/cni/types.ts';
 import { CNI } from '../../src/contract.ts';
-import { errorOf, json, Plugin } from '../support/cniBinary.ts';
+import { errorOf, isRunning, json, Plugin } from '../support/cniBinary.ts';
+import { until } from '../support/proc.ts';
 
 /** The plugin binary and what it runs for the daemon: delegates are shell scripts here. */
 
@@ -269,6 +270,90 @@ describe('delegates', () => {
     expect(errorOf(ended)).toMatchObject({ code: 999, msg: expect.stringContaining('cannot be used') });
     expect(existsSync(join(plugin.dir, 'all.log'))).toBe(false);
     expect(calls).toHaveLength(1);
+  });
+});
+
+describe('an ADD that the daemon refuses after delegates have run', () => {
+  const refused = { cniVersion: '1.0.0', code: 11, msg: 'daemon is stopping' };
+  /** Names a round each time, then refuses. */
+  const refusing = (...rounds: (readonly Delegate[])[]) => {
+    let round = 0;
+    return plugin.serve((_, res) => {
+      const delegates = rounds[round++];
+      if (delegates) json(res, { delegates }, 200, CNI.delegates);
+      else json(res, refused, 503);
+    });
+  };
+
+  test('has them undone, and is told the daemon’s reason', async () => {
+    recorder('bridge');
+    recorder('portmap');
+    await refusing([named('bridge'), named('portmap')]);
+    const ended = await plugin.call('ADD');
+    expect(ended).toMatchObject({
+      status: 1,
+      stderr: 'after that: portmap undone, bridge undone\n',
+    });
+    expect(errorOf(ended)).toEqual(refused);
+    expect(log('all')).toEqual(['bridge ADD', 'portmap ADD', 'portmap DEL', 'bridge DEL']);
+  });
+
+  test('for a result that is beyond what a request may be, too', async () => {
+    // Each byte is six in the request.
+    recorder('bridge', 'head -c 1000000 /dev/zero | tr "\\\\0" "\\\\377"');
+    await plugin.serve((call, res) => {
+      const size = JSON.stringify(call).length;
+      if (size > 100_000) json(res, refused, 413);
+      else json(res, { delegates: [named('bridge')] }, 200, CNI.delegates);
+    });
+    expect(errorOf(await plugin.call('ADD'))).toEqual(refused);
+    expect(log('all')).toEqual(['bridge ADD', 'bridge DEL']);
+  });
+
+  test('undoes only what the daemon has not had undone', async () => {
+    recorder('bridge');
+    recorder('portmap');
+    await refusing([named('bridge')], [named('bridge', DEL)], [named('portmap')]);
+    const ended = await plugin.call('ADD');
+    expect(ended.stderr).toBe('after that: portmap undone\n');
+    expect(log('all')).toEqual(['bridge ADD', 'bridge DEL', 'portmap ADD', 'portmap DEL']);
+  });
+
+  test('undoes nothing when the daemon had the last of it undone', async () => {
+    recorder('bridge', '[ $CNI_COMMAND = DEL ]');
+    await refusing([named('bridge')], [named('bridge', DEL)]);
+    expect(await plugin.call('ADD')).toMatchObject({ status: 1, stderr: '' });
+    expect(log('all')).toEqual(['bridge ADD', 'bridge DEL']);
+  });
+
+  test.each(['DEL', 'CHECK'])('of a %s nothing is undone', async (command) => {
+    recorder('bridge');
+    await refusing([named('bridge', {})]);
+    expect(await plugin.call(command)).toMatchObject({ status: 1, stderr: '' });
+    expect(log('all')).toEqual([`bridge ${command}`]);
+  });
+});
+
+describe('what a delegate has started', () => {
+  test('ends with it when a signal ends it', async () => {
+    const pid = join(plugin.dir, 'pid');
+    plugin.plugin('bridge', `sleep 1000 >/dev/null 2>&1 & echo $! >${pid}; kill -SEGV $$`);
+    const { calls } = await daemon([named('bridge')]);
+    expect(await plugin.call('ADD')).toMatchObject({ status: 0 });
+    expect(calls[1]!.delegated![0]!.exit).toBe(139);
+    await until('sleep to end', () => Promise.resolve(!isRunning(pid)));
+  });
+
+  test('goes on when it has ended well', async () => {
+    const pid = join(plugin.dir, 'pid');
+    plugin.plugin('bridge', `sleep 1000 >/dev/null 2>&1 & echo $! >${pid}; echo '{}'`);
+    await daemon([named('bridge')]);
+    try {
+      expect(await plugin.call('ADD')).toMatchObject({ status: 0 });
+      expect(isRunning(pid)).toBe(true);
+    } finally {
+      process.kill(Number(readFileSync(pid, 'utf8')), 'SIGKILL');
+    }
   });
 });
 

@@ -1,10 +1,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import net from 'node:net';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CNI } from '../../src/contract.ts';
-import { BINARY, errorOf, json, Plugin } from '../support/cniBinary.ts';
+import { BINARY, errorOf, isRunning, json, Plugin } from '../support/cniBinary.ts';
 
-/** The plugin binary and those that keep it waiting: half a minute each, or a whole one, all at the same time. */
+/** The plugin binary and those that keep it waiting: half a minute each, or longer, all at the same time. */
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n';
 
@@ -53,18 +55,84 @@ describe.concurrent('what hangs', { timeout: 120_000 }, () => {
     });
   });
 
-  test('a delegate that hangs is killed', async () => {
+  test('a daemon whose bytes never end is given up', async () => {
     using own = new Plugin();
-    own.plugin('bridge', 'echo begun; exec sleep 1000');
-    const delegates = [{ plugin: 'bridge', env: {}, config: {} }];
-    const { calls } = await own.serve((call, res) =>
-      call.delegated ? json(res, {}) : json(res, { delegates }, 200, CNI.delegates),
-    );
+    // Of each chunk a byte counts: what may come is not limited by the room for an answer.
+    const chunk = Buffer.from(`1;${'x'.repeat(30_000)}\r\n \r\n`);
+    const many = Buffer.concat(Array.from({ length: 8 }, () => chunk));
+    await own.serveRaw((socket) => {
+      socket.resume();
+      socket.write(`${OK}Transfer-Encoding: chunked\r\n\r\n`);
+      const more = (): void => {
+        while (socket.writable && socket.write(many));
+      };
+      socket.on('drain', more);
+      more();
+    });
+    expect(errorOf(await own.call('ADD', { timeout: 60_000 }))).toMatchObject({
+      code: 11,
+      msg: `the loden daemon at ${own.socket} has not answered for 30 s`,
+    });
+  });
+
+  test('a daemon that accepts nobody any more is given up, as busy', async () => {
+    using own = new Plugin();
+    const script = `const server = require('net').createServer();
+      server.listen({ path: process.argv[1], backlog: 1 }, () => {
+        require('fs').writeSync(1, 'x');
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+      });`;
+    const busy = spawn(process.execPath, ['-e', script, own.socket], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const waiting: net.Socket[] = [];
+    try {
+      await once(busy.stdout, 'data');
+      // Until no more can wait to be accepted.
+      for (let full = false; !full; ) {
+        const socket = net.connect(own.socket);
+        waiting.push(socket);
+        full = await new Promise<boolean>((resolve, reject) => {
+          socket.on('connect', () => resolve(false));
+          socket.on('error', (error: NodeJS.ErrnoException) =>
+            error.code === 'EAGAIN' ? resolve(true) : reject(error),
+          );
+        });
+      }
+      const begin = performance.now();
+      expect(errorOf(await own.call('ADD', { timeout: 50_000 }))).toMatchObject({
+        code: 11,
+        msg: `the loden daemon at ${own.socket} has not accepted a connection for 30 s`,
+        details: expect.stringContaining('loden status'),
+      });
+      expect(performance.now() - begin).toBeGreaterThan(CNI.timeout - 100);
+    } finally {
+      busy.kill('SIGKILL');
+      for (const socket of waiting) socket.destroy();
+    }
+  });
+
+  test('a delegate that hangs is killed with all it has started, the next one sooner', async () => {
+    using own = new Plugin();
+    const pid = join(own.dir, 'pid');
+    own.plugin('bridge', `echo begun; sleep 1000 & echo $! >${pid}; wait`);
+    // Its bytes are always ready.
+    own.plugin('portmap', 'exec cat /dev/zero');
+    let left: boolean | undefined;
+    const { calls } = await own.serve((_, res, nth) => {
+      const plugin = ['bridge', 'portmap'][nth];
+      if (plugin) json(res, { delegates: [{ plugin, env: {}, config: {} }] }, 200, CNI.delegates);
+      else json(res, {});
+      if (nth === 1) left = isRunning(pid);
+    });
     const begin = performance.now();
-    expect(await own.call('ADD', { timeout: 100_000 })).toMatchObject({ status: 0 });
+    expect(await own.call('ADD', { timeout: 115_000 })).toMatchObject({ status: 0 });
     expect(performance.now() - begin).toBeGreaterThan(59_000);
-    const [outcome] = calls[1]!.delegated!;
-    expect(outcome!.exit).toBe(137);
-    expect(JSON.parse(outcome!.stdout).msg).toBe(`${own.bin}/bridge has not ended in 60 s and was killed`);
+    expect(left).toBe(false);
+    const outcomes = calls[2]!.delegated!;
+    expect(outcomes.map(({ exit }) => exit)).toEqual([137, 137]);
+    const told = outcomes.map(({ stdout }) => JSON.parse(stdout).msg as string);
+    expect(told[0]).toMatch(/bridge has not ended in (60|5\d) s and was killed$/);
+    expect(told[1]).toMatch(/portmap has not ended in (30|2\d) s and was killed$/);
   });
 });
