@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hostIfName, hostMac } from './attach/names.ts';
 import type { Context } from './context.ts';
+import { ownerText } from './ipam/entry.ts';
 import type { LodenConfig } from './protocol/config.ts';
 import { ownNetns } from './protocol/failure.ts';
 import type { DelRequest } from './protocol/request.ts';
@@ -22,8 +23,34 @@ export function del(ctx: Context, req: DelRequest, config: LodenConfig, queuedAt
     }
     // Attached by flannel's chain, by a daemon whose state is lost, or not at all.
     await ctx.engine.remove({ hostIf: hostIfName(req), hostMac: hostMac(req) });
-    await ctx.ipam.release({ dataDir: config.dataDir, network: req.network }, req, false);
+    const at = { dataDir: config.dataDir, network: req.network };
+    // An interface of another network is another attachment.
+    if (!record && req.netns !== undefined)
+      await removeInside(ctx, req, req.netns, at, queuedAt !== undefined);
+    await ctx.ipam.release(at, req, false);
+    void ctx.engine.settle().catch((err: unknown) => ctx.log.warn({ err }, 'cannot tidy the bridge'));
   });
+}
+
+/**
+ * Before its address is free, the interface goes that has it, as with the plugins that made it. By a DEL that has waited only if it has an
+ * address that is noted for it: the path of a namespace may be another's by now.
+ */
+async function removeInside(
+  ctx: Context,
+  req: DelRequest,
+  netns: string,
+  at: { readonly dataDir: string; readonly network: string },
+  isOld: boolean,
+): Promise<void> {
+  const { containerId, ifname } = req;
+  const owner = ownerText(req);
+  const having = isOld
+    ? (await ctx.ipam.list(at)).filter((e) => e.owner === owner).map((e) => e.address)
+    : undefined;
+  if (having?.length === 0) return;
+  if (await ctx.engine.removeInside({ netns, ifname, forbidden: req.forbiddenNetns, having }))
+    ctx.log.info({ containerId, ifname }, 'removed an interface that another plugin has made');
 }
 
 /** Milliseconds to look which namespace a path is; it may be on a file system that does not answer. */

@@ -1,5 +1,6 @@
 import type { Prefix } from '../net/prefix.ts';
 import type { PodNetns } from './attach/netns.ts';
+import type { PodEnd } from './attach/podEnd.ts';
 import type { Attachment, NodeNetwork } from './types.ts';
 
 /** The node's network, new or known for the first time since the start. */
@@ -16,6 +17,8 @@ export interface Engine {
   add(a: Attachment, node: NodeNetwork, inUse: (subnet: Prefix) => boolean, netns?: PodNetns): Promise<void>;
   /** Remove everything; nothing there is fine. `hostMac`: known of an attachment whose alias somebody has changed. */
   remove(a: Pick<Attachment, 'hostIf'> & Partial<Pick<Attachment, 'hostMac'>>): Promise<void>;
+  /** Remove an interface that no record tells of, inside the container. True: it was there. */
+  removeInside(end: PodEnd): Promise<boolean>;
   /** What is not as it was made, in words. */
   check(a: Attachment, node: NodeNetwork, inUse: (subnet: Prefix) => boolean): Promise<readonly string[]>;
   /** Names of the host's ends there are. */

@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CODE } from '../../src/cni/errors.ts';
@@ -163,6 +172,63 @@ describe('an attachment', () => {
     expect(addressOf(await host.ask('ADD', { id: 'c2', netns: other.path }))).toEqual(['10.42.1.2']);
     expect(records()).toHaveLength(1);
   });
+
+  test('so do all of them, to all who ask at once', async () => {
+    await host.open({ node: () => nodeOf('10.42.1.0/29') });
+    const pods = await Promise.all(Array.from({ length: 10 }, (_, i) => Netns.create(owner, `m${i}`)));
+    for (const p of pods) stack.use(p);
+    const ask = (list: Netns[]) =>
+      Promise.all(list.map((p) => host.ask('ADD', { id: p.path.slice(-8), netns: p.path })));
+    expect((await ask(pods.slice(0, 5))).map((a) => a.kind)).toEqual(Array(5).fill('done'));
+    await Promise.all(pods.slice(0, 5).map((p) => p.ip('link del eth0')));
+    expect((await ask(pods.slice(5))).map((a) => a.kind)).toEqual(Array(5).fill('done'));
+  });
+});
+
+describe('an ADD for a living pod that the records do not know', () => {
+  test('attached by another plugin: is refused, and its address stays its own, whenever we are killed', async () => {
+    await host.open();
+    await host.ask('ADD', { id: 'c0', netns: pod.path, ifname: 'eth9' });
+    const file = join(host.dataDir, 'pods', '10.42.1.77');
+    writeFileSync(file, 'c1\r\neth0');
+    utimesSync(file, new Date(Date.now() - 10_000), new Date(Date.now() - 10_000));
+    expect(await host.ask('ADD', c1())).toMatchObject({ error: { code: CODE.addressTaken } });
+    expect([store().sort(), records().length]).toEqual([['10.42.1.2', '10.42.1.77'], 1]);
+    await host.close();
+    const begun = Promise.withResolvers<void>();
+    const step = (name: string, killed: Promise<never>) => {
+      if (name !== 'begun') return undefined;
+      begun.resolve();
+      return killed;
+    };
+    await host.open({ step });
+    void host.ask('ADD', c1());
+    await begun.promise;
+    stack.defer(host.abandon());
+    await host.open();
+    expect([store().sort(), records().length]).toEqual([['10.42.1.2', '10.42.1.77'], 1]);
+    await host.ask('DEL', c1());
+    expect(store()).toEqual(['10.42.1.2']);
+  });
+
+  test.each([
+    ['with its file', CODE.addressTaken],
+    ['without its file', CODE.invalidEnvironment],
+  ])(
+    'attached by a daemon whose state is lost, %s: is refused, and keeps its interface',
+    async (which, code) => {
+      await host.open();
+      await host.ask('ADD', c1());
+      await host.close();
+      rmSync(host.stateDir, { recursive: true });
+      if (which === 'without its file') rmSync(host.dataDir, { recursive: true });
+      await host.open();
+      const before = [store(), await veths()];
+      expect(await host.ask('ADD', c1())).toMatchObject({ error: { code } });
+      expect([store(), await veths()]).toEqual(before);
+      expect([await podLinks(), records()]).toEqual([['eth0'], []]);
+    },
+  );
 });
 
 const nsOf = async (netns: Netns) => {
@@ -330,20 +396,20 @@ describe('a start', () => {
     expect(store()).toEqual(['10.42.1.78']);
   });
 
-  test('carries out the DELs that were asked for meanwhile; what cannot be read is set aside, what fails is kept', async () => {
+  test('carries out the DELs that were asked for meanwhile; what can never be done is set aside', async () => {
     await host.open();
     await host.ask('ADD', c1());
     await host.close();
     const queue = join(host.stateDir, 'cni', 'del');
     const later = (ms: number) => `${BigInt(Date.now() + ms) * 1_000_000n}-1.json`;
-    const [good, broken, failing] = [later(1), later(2), later(3)];
+    const [good, broken, wrong] = [later(1), later(2), later(3)];
     writeFileSync(join(queue, good), JSON.stringify(host.call('DEL', { id: 'c1' })));
     writeFileSync(join(queue, broken), '{"env":');
-    writeFileSync(join(queue, failing), JSON.stringify(host.call('DEL', { id: 'bad id!' })));
+    writeFileSync(join(queue, wrong), JSON.stringify(host.call('DEL', { id: 'bad id!' })));
     writeFileSync(join(queue, 'README'), 'not ours');
     await host.open();
-    await until('the queue to be drained', () => host.service.json().queued === 1);
-    expect(readdirSync(queue).sort()).toEqual([`${broken}.bad`, failing, 'README'].sort());
+    await until('the queue to be drained', () => host.service.json().queued === 0);
+    expect(readdirSync(queue).sort()).toEqual([`${broken}.bad`, `${wrong}.bad`, 'README'].sort());
     await nothing();
     // One that comes while we run is found too: its plugin saw no socket yet.
     await host.ask('ADD', c1());
@@ -366,6 +432,123 @@ describe('a start', () => {
     await host.open();
     await until('the queue to be drained', () => readdirSync(queue).length === 0);
     expect([store(), await podLinks()]).toEqual([['10.42.1.2'], ['eth0']]);
+  });
+});
+
+describe('a DEL of what another plugin has attached', () => {
+  const foreign = async (address = '10.42.1.9') => {
+    await host.netns.ip(`link add vethabcd type veth peer name eth0 netns ${pod.name}`);
+    await pod.ip(`addr add ${address}/24 dev eth0`);
+    mkdirSync(join(host.dataDir, 'pods'), { recursive: true });
+    writeFileSync(join(host.dataDir, 'pods', '10.42.1.9'), 'c1\r\neth0');
+  };
+  const queued = async (container: { readonly id: string; readonly netns: string }) => {
+    const file = join(host.stateDir, 'cni', 'del', `${BigInt(Date.now()) * 1_000_000n}-1.json`);
+    writeFileSync(`${file}.tmp`, JSON.stringify(host.call('DEL', container)));
+    renameSync(`${file}.tmp`, file);
+    await until('the DEL to be done', () => !existsSync(file) && store().length === 0);
+  };
+
+  test('removes its interface before its address is free, once', async () => {
+    await host.open();
+    await foreign();
+    expect(await host.ask('DEL', c1())).toEqual({ kind: 'done' });
+    await nothing();
+    expect(await host.ask('DEL', c1())).toEqual({ kind: 'done' });
+  });
+
+  test('removes nothing but a veth, nothing of another network, and nothing where the namespace is gone', async () => {
+    await host.open();
+    await pod.ip('link add eth0 type bridge');
+    expect(await host.ask('DEL', c1())).toEqual({ kind: 'done' });
+    expect(await podLinks()).toEqual(['eth0']);
+    await pod.ip('link del eth0');
+    await host.ask('ADD', c1(), { name: 'second' });
+    expect(await host.ask('DEL', c1())).toEqual({ kind: 'done' });
+    expect(await podLinks()).toEqual(['eth0']);
+    expect(await host.ask('DEL', c1(), { name: 'second' })).toEqual({ kind: 'done' });
+    for (const netns of ['/nonexistent', '/dev/null', '']) {
+      await foreign();
+      expect(await host.ask('DEL', { id: 'c1', netns })).toEqual({ kind: 'done' });
+      expect([store(), await podLinks()]).toEqual([[], ['eth0']]);
+      await pod.ip('link del eth0');
+    }
+  });
+
+  test('that has waited takes the interface with the address that is noted, and no other: the path may be another’s', async () => {
+    await host.open();
+    await foreign();
+    await queued(c1());
+    await nothing();
+    await foreign('10.42.1.10');
+    await queued(c1());
+    expect(await podLinks()).toEqual(['eth0']);
+  });
+
+  test('leaves the namespace of the plugin alone', async () => {
+    await host.open();
+    await foreign();
+    const call = { ...host.call('DEL', c1()), netns: await nsOf(pod) };
+    expect(await host.service.handle(call)).toMatchObject({ error: { code: CODE.invalidNetns } });
+    expect([store(), await podLinks()]).toEqual([['10.42.1.9'], ['eth0']]);
+  });
+});
+
+describe('a start that is not ready yet', () => {
+  const notYet: NodeState = { ready: false, reason: 'looking for the uplink' };
+
+  test('holds ADD and STATUS until it is, and nothing else', async () => {
+    let node: NodeState = notYet;
+    await host.open({ node: () => node, hold: 60_000 });
+    const asked = [host.ask('ADD', c1()), host.ask('STATUS')];
+    expect(await host.ask('DEL', { id: 'c9' })).toEqual({ kind: 'done' });
+    expect(records()).toEqual([]);
+    node = nodeOf('10.42.1.0/24');
+    host.service.nodeChanged();
+    expect(addressOf((await asked[0])!)).toEqual(['10.42.1.2']);
+    expect(await asked[1]).toEqual({ kind: 'done' });
+    // Once it was ready it is no start any more.
+    node = notYet;
+    const why = { error: { msg: expect.stringContaining('looking for the uplink') } };
+    expect(await host.ask('ADD', { id: 'c2', netns: pod.path })).toMatchObject(why);
+  });
+
+  test('says why in the end', async () => {
+    await host.open({ node: () => notYet, hold: 100 });
+    for (const command of ['ADD', 'STATUS'])
+      expect(await host.ask(command, c1())).toMatchObject({
+        error: {
+          code: command === 'ADD' ? CODE.tryAgainLater : CODE.notAvailable,
+          msg: expect.stringContaining('uplink'),
+        },
+      });
+  });
+
+  test('that ends lets go whom it holds', async () => {
+    await host.open({ node: () => notYet, hold: 60_000 });
+    const held = host.ask('ADD', c1());
+    await host.close();
+    expect(await held).toMatchObject({
+      error: { code: CODE.tryAgainLater, msg: expect.stringContaining('stopping') },
+    });
+  });
+});
+
+describe('an ADD whose own DEL waits in the queue', () => {
+  test('has it carried out first, and is not ended by it', async () => {
+    await host.open();
+    await host.ask('ADD', c1());
+    await host.close();
+    const queue = join(host.stateDir, 'cni', 'del');
+    writeFileSync(
+      join(queue, `${BigInt(Date.now()) * 1_000_000n}-1.json`),
+      JSON.stringify(host.call('DEL', c1())),
+    );
+    const opening = host.open();
+    await until('the service', () => host.isOpen);
+    expect(addressOf(await host.ask('ADD', c1()))).toHaveLength(1);
+    await opening;
+    expect([store().length, await podLinks(), readdirSync(queue)]).toEqual([1, ['eth0'], []]);
   });
 });
 

@@ -1,9 +1,11 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { Attacher } from '../../src/cni/attach/attacher.ts';
+import { Ipam } from '../../src/cni/ipam/ipam.ts';
 import { CniService } from '../../src/cni/service.ts';
 import type { Boot } from '../../src/cni/sweep.ts';
 import type { NodeState, PluginAnswer, PluginCall } from '../../src/cni/types.ts';
+import { CNI } from '../../src/contract.ts';
 import { network, prefix } from '../../src/net/prefix.ts';
 import type { Netns } from './netns.ts';
 
@@ -57,6 +59,10 @@ export class ServiceHost {
     return join(this.dir, 'networks');
   }
 
+  get isOpen(): boolean {
+    return this.#life !== undefined;
+  }
+
   get service(): CniService {
     if (!this.#life) throw new Error('the service is not open');
     return this.#life.service;
@@ -73,19 +79,21 @@ export class ServiceHost {
       isDead = true;
     });
     // What a killed process would have done next never happens.
-    const engine = new Proxy(attacher, {
-      get: (target, name) => {
-        const method = Reflect.get(target, name) as (...args: unknown[]) => unknown;
-        return (...args: unknown[]) => (isDead ? new Promise(() => {}) : method.apply(target, args));
-      },
-    });
+    const mortal = <T extends object>(part: T): T =>
+      new Proxy(part, {
+        get: (target, name) => {
+          const method = Reflect.get(target, name) as (...args: unknown[]) => unknown;
+          return (...args: unknown[]) => (isDead ? new Promise(() => {}) : method.apply(target, args));
+        },
+      });
     const say = (level: string) => (fields: unknown, msg: string) => {
       if (!isDead) this.logs.push({ level, msg, fields });
     };
     const service = await CniService.open({
       stateDir: this.stateDir,
       subnetFile: '/run/flannel/subnet.env',
-      engine,
+      engine: mortal(attacher),
+      ipam: mortal(new Ipam(join(this.stateDir, CNI.spares))),
       node: options.node ?? (() => nodeOf('10.42.1.0/24')),
       log: { info: say('info'), warn: say('warn'), error: say('error') },
       hold: options.hold ?? 0,

@@ -21,6 +21,7 @@ import { kernelFailure, named } from './failures.ts';
 import { Gate } from './gate.ts';
 import { isHostAlias, isHostIfName } from './names.ts';
 import { openNetns, type PodNetns } from './netns.ts';
+import { type PodEnd, removePodEnd } from './podEnd.ts';
 
 /** Pods that are attached at once: the kernel makes one device after the other anyway, and each has a thread meanwhile. */
 const AT_ONCE = 8;
@@ -235,6 +236,11 @@ export class Attacher {
 
   /** What is not as {@link add} made it, in words; [] if all is. Changes nothing. */
   async check(a: Attachment, node: NodeNetwork, inUse: InUse = () => true): Promise<readonly string[]> {
+  /** Removes an interface inside a container: see {@link removePodEnd}. */
+  removeInside(end: PodEnd): Promise<boolean> {
+    return removePodEnd(this.#openKernel, end);
+  }
+
     using netns = await openNetns(a.netns, 'CHECK');
     const bridge =
       a.mode === 'bridge' ? await this.#bridges.differences(bridgeWish(a.bridge!, node), inUse) : [];
