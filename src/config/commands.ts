@@ -47,6 +47,7 @@ export interface CniInstallOptions {
   readonly runDir: string;
   readonly stateDir: string;
   readonly networkName: string;
+  readonly cniVersion: Values['cni-version'];
   readonly force: boolean;
   readonly json: boolean;
 }
@@ -64,6 +65,7 @@ export function cniInstallOptions(flags: Flags, env: Env): CniInstallOptions {
     runDir: resolve(values['run-dir']),
     stateDir: resolve(values['state-dir']),
     networkName: values['network-name'],
+    cniVersion: values['cni-version'],
   };
 }
 

@@ -61,6 +61,9 @@ export const networkName: Kind<string> = {
   parse: (s) => (/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/.test(s) ? s : undefined),
 };
 
+/** Versions of the specification that an installed configuration may have; with the second, runtimes call GC and STATUS. */
+export const CNI_VERSIONS = ['1.0.0', '1.1.0'] as const;
+
 export const address = (family?: Family): Kind<Addr> => ({
   placeholder: family === 4 ? 'IPv4' : family === 6 ? 'IPv6' : 'IP',
   expected: family === undefined ? 'an IP address' : `an IPv${family} address`,

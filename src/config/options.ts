@@ -2,6 +2,7 @@ import { DEFAULTS } from '../contract.ts';
 import {
   address,
   boolean,
+  CNI_VERSIONS,
   choice,
   endpoints,
   iface,
@@ -182,11 +183,18 @@ export const OPTIONS = {
   'network-name': one('CNI', networkName, 'pods', "The network's name in the configuration.", {
     commands: ['cni install'],
   }),
+  'cni-version': one(
+    'CNI',
+    choice(...CNI_VERSIONS),
+    '1.0.0',
+    'Version of the specification in the configuration; 1.1.0 lets runtimes that know it call GC and STATUS.',
+    { commands: ['cni install'] },
+  ),
   force: one(
     'CNI',
     boolean,
     'false',
-    'Replace files that are not ours, or were changed; with uninstall: remove the configuration even if it was changed.',
+    'Replace files that are not ours, or were changed; with uninstall: remove the configuration even if it was changed, and the plugin even if others name it.',
     CNI_BOTH,
   ),
 

@@ -54,6 +54,7 @@ const options = (given: Given): CniInstallOptions => ({
   runDir: DEFAULTS.runDir,
   stateDir: DEFAULTS.stateDir,
   networkName: 'pods',
+  cniVersion: '1.0.0',
   force: false,
   json: true,
   ...given,
@@ -120,6 +121,13 @@ describe('install', () => {
     });
   });
 
+  test('may have a version by which runtimes call GC and STATUS', async () => {
+    await install();
+    expect((await install({ cniVersion: '1.1.0' })).states[CONF]).toBe('written');
+    expect(JSON.parse(text(CONF)).cniVersion).toBe('1.1.0');
+    expect((await uninstall()).states).toEqual(all('removed'));
+  });
+
   test('a second time touches nothing', async () => {
     await install();
     const inodes = () => [...FILES, CONF].map((path) => lstatSync(join(dir, path)).ino);
@@ -171,6 +179,36 @@ describe('install', () => {
       'opt/bin/flannel': 'written',
     });
     expect(is('opt/bin/flannel', plugin('1'))).toBe(true);
+  });
+
+  test('keeps what it replaces by force, until uninstall puts it back', async () => {
+    for (const name of FILES) put(name, `${FOREIGN}${name}`);
+    const { files, error } = await install({ force: true });
+    expect(error).toBeUndefined();
+    for (const [i, name] of FILES.entries()) {
+      expect(files[i]).toMatchObject({
+        state: 'written',
+        reason: expect.stringContaining(`${name}.before-loden`),
+      });
+      expect(text(`${name}.before-loden`)).toBe(`${FOREIGN}${name}`);
+    }
+    // A plugin of ours is nothing to be kept.
+    writeFileSync(built, plugin('2'));
+    expect((await install({ force: true })).error).toBeUndefined();
+    const { states } = await uninstall();
+    expect(states).toEqual({ [CONF]: 'removed', 'opt/bin/loden': 'restored', 'opt/bin/flannel': 'restored' });
+    for (const name of FILES) expect(text(name)).toBe(`${FOREIGN}${name}`);
+    expect(readdirSync(bin).sort()).toEqual(['flannel', 'loden']);
+    expect((await uninstall()).states).toEqual({ ...all('kept'), [CONF]: 'absent' });
+  });
+
+  test('keeps the last of several that it replaces by force', async () => {
+    for (const version of ['1', '2']) {
+      put('opt/bin/flannel', `#!${version}`);
+      await install({ force: true });
+    }
+    await uninstall();
+    expect(text('opt/bin/flannel')).toBe('#!2');
   });
 
   test('fails for a foreign loden, and writes no configuration for it', async () => {
@@ -331,13 +369,49 @@ describe('uninstall', () => {
 
   test('keeps a configuration that was changed, and the plugin it needs', async () => {
     await install();
-    put(CONF, text(CONF).replace('1.0.0', '1.1.0'));
+    put(CONF, text(CONF).replace('1.0.0', '0.4.0'));
     const { states, files, error } = await uninstall();
     expect(states).toEqual({ [CONF]: 'failed', ...Object.fromEntries(FILES.map((f) => [f, 'kept'])) });
     expect(files[0]!.reason).toMatch(/changed by hand.*--force/);
     expect(files[1]!.reason).toContain(CONF);
     expect(error).toMatch(/1 of 3/);
     expect((await uninstall({ force: true })).states).toEqual(all('removed'));
+  });
+
+  test.each([
+    ['by its type', '{"type":"flannel"}', ['flannel']],
+    ['in a list', '{"plugins":[{"type":"portmap"},{"type":"loden"}]}', ['loden']],
+    ['in any case', '{"Plugins":[{"TYPE":"flannel"}]}', ['flannel']],
+    [
+      'for another plugin',
+      '{"type":"multus","delegates":[{"type":"loden"},{"type":"flannel"}]}',
+      ['loden', 'flannel'],
+    ],
+    ['nowhere', '{"type":"bridge","name":"flannel"}', []],
+    ['in no JSON', '{"type":"flannel"', []],
+  ])('keeps the plugin that another configuration names %s', async (_, content, names) => {
+    await install();
+    put('net.d/99-other.conf', content);
+    put('net.d/99-other.txt', '{"plugins":[{"type":"flannel"},{"type":"loden"}]}');
+    mkdirSync(join(conf, '98.conflist'));
+    const { states, files, error } = await uninstall();
+    expect(error).toBeUndefined();
+    const expected = FILES.map((path) => [path, names.some((n) => path.endsWith(n)) ? 'kept' : 'removed']);
+    expect(states).toEqual({ [CONF]: 'removed', ...Object.fromEntries(expected) });
+    for (const { state, reason } of files)
+      if (state === 'kept') expect(reason).toMatch(/99-other\.conf names it.*--force/);
+    const after = (await uninstall({ force: true })).states;
+    for (const name of names) expect(after[`opt/bin/${name}`]).toBe('removed');
+  });
+
+  test('puts a flannel back also where it is needed, but no loden', async () => {
+    for (const name of FILES) put(name, `${FOREIGN}${name}`);
+    await install({ force: true });
+    put('net.d/99-other.conf', '{"plugins":[{"type":"flannel"},{"type":"loden"}]}');
+    const { states } = await uninstall();
+    expect(states).toMatchObject({ 'opt/bin/loden': 'kept', 'opt/bin/flannel': 'restored' });
+    expect(is('opt/bin/loden', plugin('1'))).toBe(true);
+    expect(text('opt/bin/loden.before-loden')).toBe(`${FOREIGN}opt/bin/loden`);
   });
 
   test('removes a link to our plugin, not what it leads to', async () => {
@@ -361,11 +435,18 @@ test('a report for people has a line for each file and note', async () => {
 });
 
 test('a configuration is ours only to the byte', () => {
-  for (const given of [{}, { runDir: '/r' }, { stateDir: '/s' }, { networkName: 'a.b-c' }]) {
+  for (const given of [
+    {},
+    { runDir: '/r' },
+    { stateDir: '/s' },
+    { networkName: 'a.b-c' },
+    { cniVersion: '1.1.0' as const },
+  ]) {
     const ours = conflistText(options(given));
     expect(ownerOf(ours)).toBe('ours');
     expect(ownerOf(`${ours}\n`)).toBe('changed');
     expect(ownerOf(ours.replace('true', 'false'))).toBe('changed');
+    expect(ownerOf(ours.replace(/1\.[01]\.0/, '1.2.0'))).toBe('changed');
     expect(ownerOf(ours.replaceAll('"loden"', '"bridge"'))).toBe('foreign');
   }
   expect(ownerOf('{"plugins":[{"type":"loden","socket":7}]}')).toBe('changed');

@@ -121,6 +121,7 @@ describe('the command line', () => {
         runDir: `${process.cwd()}/r`,
         stateDir: '/var/lib/loden',
         networkName: 'n',
+        cniVersion: '1.0.0',
         force: true,
         json: false,
       },

@@ -1,4 +1,6 @@
 import { join } from 'node:path';
+import type { CniInstallOptions } from '../../config/commands.ts';
+import { CNI_VERSIONS } from '../../config/kinds.ts';
 import { CNI, DEFAULTS, FILES } from '../../contract.ts';
 import { isObject } from '../../fields.ts';
 
@@ -12,22 +14,35 @@ export const CHAINED = 'portmap';
 
 interface Wish {
   readonly networkName: string;
+  readonly cniVersion: CniInstallOptions['cniVersion'];
   readonly runDir: string;
   readonly stateDir: string;
 }
 
-/** Its text: paths stand in it only where they are not the plugin's own defaults. */
-export function conflistText({ networkName, runDir, stateDir }: Wish): string {
-  return render(
-    networkName,
-    runDir === DEFAULTS.runDir ? undefined : join(runDir, FILES.controlSocket),
-    stateDir === DEFAULTS.stateDir ? undefined : join(stateDir, CNI.delQueue),
-  );
+/** What differs from one text to another. */
+interface Members {
+  readonly cniVersion: string;
+  readonly name: string;
+  readonly socket: string | undefined;
+  readonly delQueue: string | undefined;
 }
 
-function render(name: string, socket: string | undefined, delQueue: string | undefined): string {
+/** Its text: paths stand in it only where they are not the plugin's own defaults. */
+export function conflistText({ networkName, cniVersion, runDir, stateDir }: Wish): string {
+  return FORMS[0]({
+    cniVersion,
+    name: networkName,
+    socket: runDir === DEFAULTS.runDir ? undefined : join(runDir, FILES.controlSocket),
+    delQueue: stateDir === DEFAULTS.stateDir ? undefined : join(stateDir, CNI.delQueue),
+  });
+}
+
+/** All forms the text has ever had, the one that is written first: what an earlier version wrote is ours too. */
+const FORMS = [render] as const;
+
+function render({ cniVersion, name, socket, delQueue }: Members): string {
   const conflist = {
-    cniVersion: '1.0.0',
+    cniVersion,
     name,
     plugins: [
       // A runtime passes --ip and --mac of its command line only to plugins that say they take them.
@@ -53,6 +68,29 @@ export function ownerOf(text: string): 'ours' | 'changed' | 'foreign' {
   const own = plugins.find(({ type }) => type === CNI.names[0]);
   if (!own || !isObject(value)) return 'foreign';
   const word = (member: unknown): string | undefined => (typeof member === 'string' ? member : undefined);
-  const same = render(word(value.name) ?? '', word(own.socket), word(own.delQueue)) === text;
-  return same ? 'ours' : 'changed';
+  const version = CNI_VERSIONS.find((v) => v === value.cniVersion);
+  if (version === undefined) return 'changed';
+  const members: Members = {
+    cniVersion: version,
+    name: word(value.name) ?? '',
+    socket: word(own.socket),
+    delQueue: word(own.delQueue),
+  };
+  return FORMS.some((form) => form(members) === text) ? 'ours' : 'changed';
+}
+
+/** Is this a file that runtimes, or other plugins, take for a network configuration? */
+export const isConf = (name: string): boolean => /\.(?:conf|conflist|json)$/.test(name);
+
+/** The types a configuration names: its own, of its plugins, and of what these hand on. None when it is no JSON. */
+export function typesIn(text: string): ReadonlySet<string> {
+  const types = new Set<string>();
+  try {
+    JSON.parse(text, (key, value: unknown) => {
+      // Go takes the name in any case.
+      if (key.toLowerCase() === 'type' && typeof value === 'string') types.add(value);
+      return value;
+    });
+  } catch {}
+  return types;
 }

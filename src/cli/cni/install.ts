@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import type { CniInstallOptions } from '../../config/commands.ts';
 import { CNI } from '../../contract.ts';
 import { LodenError } from '../../errors.ts';
-import { CHAINED, CONFLIST, conflistText, ownerOf } from './conflist.ts';
-import { attempt, isPlugin, look, type Outcome, put, sweep, tell } from './place.ts';
+import { CHAINED, CONFLIST, conflistText, isConf, ownerOf } from './conflist.ts';
+import { attempt, beside, isPlugin, keepBeside, look, type Outcome, put, sweep, tell } from './place.ts';
 
 /** Where the build leaves the plugin. */
 const BUILT = fileURLToPath(new URL('../../../build/cni/loden', import.meta.url));
@@ -53,8 +53,11 @@ async function putPlugin(
 ): Promise<Outcome> {
   const there = await look(path);
   if (there === 'nothing' || isPlugin(there)) return put(path, plugin, 0o755, there);
-  const reason = "another program's file is there; --force replaces it";
-  return force ? put(path, plugin, 0o755, there) : { path, state: otherwise, reason };
+  if (!force)
+    return { path, state: otherwise, reason: "another program's file is there; --force replaces it" };
+  await keepBeside(path);
+  const outcome = await put(path, plugin, 0o755, there);
+  return { ...outcome, reason: `what was there is kept as ${beside(path)}` };
 }
 
 async function putConf(path: string, options: CniInstallOptions): Promise<Outcome> {
@@ -71,7 +74,6 @@ async function putConf(path: string, options: CniInstallOptions): Promise<Outcom
 /** What is in order, but may keep pods from getting what this configuration says. */
 async function notes({ binDir, confDir }: CniInstallOptions): Promise<string[]> {
   const found: string[] = [];
-  const isConf = (name: string): boolean => /\.(?:conf|conflist|json)$/.test(name);
   const confs = (await readdir(confDir).catch(() => [])).filter(isConf);
   const first = confs.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))[0];
   if (first !== undefined && first !== CONFLIST)

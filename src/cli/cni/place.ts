@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { lstat, open, readdir, rm } from 'node:fs/promises';
+import { link, lstat, open, readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CNI } from '../../contract.ts';
 import { LodenError } from '../../errors.ts';
@@ -16,8 +16,8 @@ const ELF = Buffer.from('\x7fELF', 'latin1');
 
 export interface Outcome {
   readonly path: string;
-  readonly state: 'written' | 'unchanged' | 'removed' | 'absent' | 'kept' | 'failed';
-  /** Why it was kept or failed, and what to do. */
+  readonly state: 'written' | 'unchanged' | 'removed' | 'restored' | 'absent' | 'kept' | 'failed';
+  /** Why it was kept or failed, and what to do; where what was there has gone. */
   readonly reason: string | null;
 }
 
@@ -59,6 +59,29 @@ export async function put(path: string, bytes: Buffer, mode: number, there: Ther
     return { path, state: 'unchanged', reason: null };
   await writeAtomically(path, bytes, mode, 0o755);
   return { path, state: 'written', reason: null };
+}
+
+/** Where another program's file is kept while ours has its place. */
+export const beside = (path: string): string => `${path}.before-loden`;
+
+/** Keep what is there, so that it can be put back. The place is never empty. What was kept earlier is older, and goes. */
+export async function keepBeside(path: string): Promise<void> {
+  // That is no program, nor to be replaced.
+  if ((await lstat(path)).isDirectory()) return;
+  await rm(beside(path), { force: true });
+  await link(path, beside(path)).catch((cause: Error) => {
+    throw new LodenError(`cannot keep ${path}: ${cause.message}`, { cause });
+  });
+}
+
+/** Put back what was kept; undefined when nothing was. */
+export async function restore(path: string): Promise<Outcome | undefined> {
+  try {
+    await rename(beside(path), path);
+    return { path, state: 'restored', reason: 'it is what was there before' };
+  } catch (error) {
+    return unlessMissing(error as NodeJS.ErrnoException);
+  }
 }
 
 export async function remove(path: string): Promise<Outcome> {
