@@ -11,6 +11,31 @@ import { BINARY, errorOf, isRunning, json, Plugin } from '../support/cniBinary.t
 const OK = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n';
 
 describe.concurrent('what hangs', { timeout: 120_000 }, () => {
+  // The longest first: not all run at once.
+  test('a delegate that hangs is killed with all it has started, the next one sooner', async () => {
+    using own = new Plugin();
+    const pid = join(own.dir, 'pid');
+    own.plugin('bridge', `echo begun; sleep 1000 & echo $! >${pid}; wait`);
+    // Its bytes are always ready.
+    own.plugin('portmap', 'exec cat /dev/zero');
+    let left: boolean | undefined;
+    const { calls } = await own.serve((_, res, nth) => {
+      const plugin = ['bridge', 'portmap'][nth];
+      if (plugin) json(res, { delegates: [{ plugin, env: {}, config: {} }] }, 200, CNI.delegates);
+      else json(res, {});
+      if (nth === 1) left = isRunning(pid);
+    });
+    const begin = performance.now();
+    expect(await own.call('ADD', { timeout: 115_000 })).toMatchObject({ status: 0 });
+    expect(performance.now() - begin).toBeGreaterThan(59_000);
+    expect(left).toBe(false);
+    const outcomes = calls[2]!.delegated!;
+    expect(outcomes.map(({ exit }) => exit)).toEqual([137, 137]);
+    const told = outcomes.map(({ stdout }) => JSON.parse(stdout).msg as string);
+    expect(told[0]).toMatch(/bridge has not ended in (60|5\d) s and was killed$/);
+    expect(told[1]).toMatch(/portmap has not ended in (30|2\d) s and was killed$/);
+  });
+
   test.each([
     ['before it accepts', 'accept'],
     ['before it answers', 'answer'],
@@ -110,29 +135,5 @@ describe.concurrent('what hangs', { timeout: 120_000 }, () => {
       busy.kill('SIGKILL');
       for (const socket of waiting) socket.destroy();
     }
-  });
-
-  test('a delegate that hangs is killed with all it has started, the next one sooner', async () => {
-    using own = new Plugin();
-    const pid = join(own.dir, 'pid');
-    own.plugin('bridge', `echo begun; sleep 1000 & echo $! >${pid}; wait`);
-    // Its bytes are always ready.
-    own.plugin('portmap', 'exec cat /dev/zero');
-    let left: boolean | undefined;
-    const { calls } = await own.serve((_, res, nth) => {
-      const plugin = ['bridge', 'portmap'][nth];
-      if (plugin) json(res, { delegates: [{ plugin, env: {}, config: {} }] }, 200, CNI.delegates);
-      else json(res, {});
-      if (nth === 1) left = isRunning(pid);
-    });
-    const begin = performance.now();
-    expect(await own.call('ADD', { timeout: 115_000 })).toMatchObject({ status: 0 });
-    expect(performance.now() - begin).toBeGreaterThan(59_000);
-    expect(left).toBe(false);
-    const outcomes = calls[2]!.delegated!;
-    expect(outcomes.map(({ exit }) => exit)).toEqual([137, 137]);
-    const told = outcomes.map(({ stdout }) => JSON.parse(stdout).msg as string);
-    expect(told[0]).toMatch(/bridge has not ended in (60|5\d) s and was killed$/);
-    expect(told[1]).toMatch(/portmap has not ended in (30|2\d) s and was killed$/);
   });
 });
