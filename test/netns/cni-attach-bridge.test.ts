@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Attacher } from '../../src/cni/attach/attacher.ts';
 import type { NodeChange } from '../../src/cni/engine.ts';
-import type { Attachment } from '../../src/cni/types.ts';
+import type { Attachment, Mode } from '../../src/cni/types.ts';
 import { network, samePrefix } from '../../src/net/prefix.ts';
 import { AttachHost, addressOf, attachment, type Families, gatewayOf, nodeOf } from '../support/cniAttach.ts';
 import type { Netns } from '../support/netns.ts';
@@ -141,6 +141,64 @@ describe('the bridge', () => {
       code: 101,
       message: expect.stringContaining('docker0'),
     });
+  });
+});
+
+describe('pods of mode bridge and of mode ptp reach each other', () => {
+  const families: Families = [4, 6];
+  const node = nodeOf(families);
+  const proxies = async (host: AttachHost) =>
+    (await host.netns.ipJson<{ dst: string; dev: string }[]>('neigh show proxy')).map((n) => n.dst).sort();
+  const both = async (from: Netns, to: Netns, i: number, j: number) => {
+    for (const family of families) {
+      expect(await ping(from, addressOf(family, j), 2)).toBeDefined();
+      expect(await ping(to, addressOf(family, i), 2)).toBeDefined();
+    }
+  };
+  const make = (i: number, mode: Mode, pod: Netns) => attachment(i, { mode, families, netns: pod.path });
+
+  test.each<{ first: Mode; second: Mode }>([
+    { first: 'bridge', second: 'ptp' },
+    { first: 'ptp', second: 'bridge' },
+  ])('$first first', async ({ first, second }) => {
+    await using host = await create();
+    const pods = [await host.pod(), await host.pod()] as const;
+    const [a, b] = [make(2, first, pods[0]), make(3, second, pods[1])];
+    await host.add(a, node);
+    expect(await proxies(host)).toEqual([]);
+    await host.add(b, node);
+    await both(pods[0], pods[1], 2, 3);
+    // No answer waits for one who could answer better.
+    const delays = ['ipv4', 'ipv6'].map((ip) => `/proc/sys/net/${ip}/neigh/cni0/proxy_delay`);
+    expect(await host.netns.run(['cat', ...delays])).toBe('0\n0\n');
+    const routed = first === 'ptp' ? 2 : 3;
+    expect(await proxies(host)).toEqual([addressOf(4, routed), addressOf(6, routed)]);
+    for (const x of [a, b]) expect(await host.attacher.check(x, node, host.inUse)).toEqual([]);
+    await host.remove(routed === 2 ? a : b);
+    expect(await proxies(host)).toEqual([]);
+  });
+
+  test("through a daemon's start, and another pod with the address of a routed one", async () => {
+    await using host = await create();
+    const pods = [await host.pod(), await host.pod(), await host.pod()] as const;
+    await host.add(make(2, 'bridge', pods[0]), node);
+    const routed = make(3, 'ptp', pods[1]);
+    await host.add(routed, node);
+    // An operator's is his.
+    await host.netns.ip('neigh add proxy 10.42.1.99 dev cni0');
+    await using again = await AttachHost.beside(host);
+    // It died with its namespace, and nobody has told.
+    await host.netns.ip(`link del ${routed.hostIf}`);
+    await again.attacher.settle({ node, inUse: host.inUse, bridges: [] });
+    expect(await proxies(host)).toEqual(['10.42.1.99']);
+    await host.netns.ip('neigh del proxy 10.42.1.99 dev cni0');
+    const next = make(4, 'ptp', pods[1]);
+    await again.add(next, node);
+    await both(pods[0], pods[1], 2, 4);
+    await host.netns.ip(`link del ${next.hostIf}`);
+    await again.add({ ...make(5, 'bridge', pods[2]), addresses: next.addresses }, node);
+    expect(await proxies(host)).toEqual([]);
+    await both(pods[0], pods[2], 2, 4);
   });
 });
 

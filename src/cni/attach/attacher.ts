@@ -21,6 +21,7 @@ import { kernelFailure, named } from './failures.ts';
 import { Gate } from './gate.ts';
 import { isHostAlias, isHostIfName } from './names.ts';
 import { openNetns, type PodNetns } from './netns.ts';
+import { Proxies } from './proxies.ts';
 import { type PodEnd, removePodEnd } from './podEnd.ts';
 
 /** Pods that are attached at once: the kernel makes one device after the other anyway, and each has a thread meanwhile. */
@@ -66,7 +67,7 @@ export class Attacher {
       options.openKernel ??
       ((fd = hostNetnsFd) => NetlinkKernel.open(fd === undefined ? {} : { netnsFd: fd }));
     this.#host = this.#openKernel(undefined);
-    this.#bridges = new Bridges(this.#openKernel(undefined));
+    this.#bridges = new Bridges(this.#openKernel(undefined), new Proxies(netns));
     this.#deletions = new Deletions(netns);
     this.#monitor = watchRoutes(
       ['link', 'address'],
@@ -152,7 +153,11 @@ export class Attacher {
 
   async #activate(pod: Kernel, a: Attachment, bridge: ObservedLink | undefined): Promise<unknown> {
     try {
-      await Promise.all([activate(this.#host, a, 'gateway', bridge), activate(pod, a, 'pod')]);
+      await Promise.all([
+        activate(this.#host, a, 'gateway', bridge),
+        activate(pod, a, 'pod'),
+        this.#bridges.attached(a),
+      ]);
       return undefined;
     } catch (cause) {
       return cause;

@@ -6,6 +6,7 @@ import type { BridgeLink } from '../../kernel/types.ts';
 import { formatPrefix, network, type Prefix } from '../../net/prefix.ts';
 import type { NodeChange } from '../engine.ts';
 import { CniError } from '../errors.ts';
+import type { Attachment } from '../types.ts';
 import {
   type BridgePlan,
   type BridgeSight,
@@ -14,8 +15,9 @@ import {
   type InUse,
   planBridge,
 } from './bridge.ts';
-import { kernelFailure } from './failures.ts';
+import { kernelFailure, named } from './failures.ts';
 import { BRIDGE_ALIAS, isHostAlias, isHostIfName } from './names.ts';
+import type { Proxies } from './proxies.ts';
 
 /** Milliseconds between two looks at a bridge that notifications ask for: they are no reason to fight over it. */
 const REVIEW_INTERVAL = 1_000;
@@ -38,6 +40,7 @@ interface Known {
  */
 export class Bridges {
   readonly #kernel: Kernel;
+  readonly #proxies: Proxies;
   readonly #known = new Map<string, Known>();
   /** All work runs one after the other. */
   #last: Promise<unknown> = Promise.resolve();
@@ -45,8 +48,9 @@ export class Bridges {
   readonly #pinned = new Set<number>();
   #isClosed = false;
 
-  constructor(kernel: Kernel) {
+  constructor(kernel: Kernel, proxies: Proxies) {
     this.#kernel = kernel;
+    this.#proxies = proxies;
   }
 
   /** Resolves to the bridge when it is as wished: at once if that is known. Throws {@link CniError}. */
@@ -95,6 +99,14 @@ export class Bridges {
       if (known.kept.length === 0 || known.kept.every((p) => known.inUse(network(p)))) continue;
       await this.#queue(() => this.#put(known));
     }
+    await this.#queue(() => this.#proxies.settle(this.#kernel));
+  }
+
+  /** An attachment has been made, on a bridge or beside them. Throws {@link CniError}. */
+  async attached(a: Attachment): Promise<void> {
+    await this.#proxies.attached(a).catch((cause: unknown) => {
+      throw kernelFailure(`attach ${named(a)}`, cause);
+    });
   }
 
   async #readdress({ node, inUse, bridges }: NodeChange): Promise<void> {
@@ -136,6 +148,7 @@ export class Bridges {
     this.#isClosed = true;
     for (const known of this.#known.values()) clearTimeout(known.review);
     await this.#last;
+    this.#proxies.close();
     this.#kernel.close();
   }
 
@@ -147,7 +160,9 @@ export class Bridges {
 
   #forget(known: Known): void {
     clearTimeout(known.review);
-    if (this.#known.get(known.wish.name) === known) this.#known.delete(known.wish.name);
+    if (this.#known.get(known.wish.name) !== known) return;
+    this.#known.delete(known.wish.name);
+    this.#proxies.forget(known.wish.name);
   }
 
   #review(known: Known): void {
@@ -179,6 +194,7 @@ export class Bridges {
       if (!link) throw new Error(`it has gone again`);
       known.ifindex = link.ifindex;
       known.kept = plan.kept;
+      await this.#proxies.sync(this.#kernel, link, [...wish.gateways, ...plan.kept]);
       return link;
     } catch (cause) {
       throw kernelFailure(`set up bridge ${wish.name}`, cause);

@@ -17,6 +17,8 @@ export const NUD_PERMANENT = 0x80;
 
 export const NTF_SELF = 1 << 1;
 export const NTF_MASTER = 1 << 2;
+/** The host answers for the address (linux/neighbour.h); such entries are apart from all others. */
+export const NTF_PROXY = 1 << 3;
 export const NTF_EXT_LEARNED = 1 << 4;
 
 /** struct ndmsg */
