@@ -86,6 +86,26 @@ describe('CHECK names what differs, and only that', () => {
     expect(new Set(found).size).toBe(found.length);
   });
 
+  test('a pod whose node has moved misses nothing: neither the new gateway nor a larger MTU, before and after the next pod', async () => {
+    await using host = await AttachHost.create(thisProcess());
+    const pods = [await host.pod(), await host.pod()];
+    const [a, b] = pods.map((pod, i) =>
+      attachment(2, { families: [4, 6], netns: pod.path, subnet: i ? 9 : 1 }),
+    );
+    await host.add(a!, nodeOf([4, 6]));
+    const now = nodeOf([4, 6], 9, 1460);
+    expect(await host.attacher.check(a!, now, host.inUse)).toEqual([]);
+    await host.attacher.add({ ...b!, containerId: 'other', hostIf: 'veth00000000abc' }, now, () => true);
+    expect(await host.attacher.check(a!, now, host.inUse)).toEqual([]);
+    // Its own it does miss, and what no pod can do with.
+    await host.netns.ip('addr del 10.42.1.1/24 dev cni0');
+    await host.netns.ip('link set cni0 mtu 1300');
+    const found = (await host.attacher.check(a!, now, host.inUse)).join('\n');
+    expect(found).toMatch(/10\.42\.1\.1\/24.*cni0/);
+    expect(found).toMatch(/cni0.*mtu/i);
+    expect(found).not.toContain('10.42.9');
+  });
+
   test('another interface of the name', async () => {
     await using host = await AttachHost.create(thisProcess());
     const pod = await host.pod();

@@ -239,16 +239,18 @@ export class Attacher {
     }
   }
 
-  /** What is not as {@link add} made it, in words; [] if all is. Changes nothing. */
-  async check(a: Attachment, node: NodeNetwork, inUse: InUse = () => true): Promise<readonly string[]> {
   /** Removes an interface inside a container: see {@link removePodEnd}. */
   removeInside(end: PodEnd): Promise<boolean> {
     return removePodEnd(this.#openKernel, end);
   }
 
+  /** What is not as {@link add} made it, in words; [] if all is. Changes nothing. */
+  async check(a: Attachment, node: NodeNetwork, inUse: InUse = () => true): Promise<readonly string[]> {
     using netns = await openNetns(a.netns, 'CHECK');
     const bridge =
-      a.mode === 'bridge' ? await this.#bridges.differences(bridgeWish(a.bridge!, node), inUse) : [];
+      a.mode === 'bridge'
+        ? await this.#bridges.differences(bridgeWish(a.bridge!, node), inUse, needs(a))
+        : [];
     const host = this.#openKernel(undefined);
     try {
       const pod = this.#openKernel(netns.fd);

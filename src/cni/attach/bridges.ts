@@ -3,7 +3,7 @@ import { NO_CHANGE } from '../../kernel/link.ts';
 import type { ObservedLink } from '../../kernel/observed.ts';
 import { reconcileOnce } from '../../kernel/once.ts';
 import type { BridgeLink } from '../../kernel/types.ts';
-import { formatPrefix, network, type Prefix } from '../../net/prefix.ts';
+import { formatPrefix, network, type Prefix, samePrefix } from '../../net/prefix.ts';
 import type { NodeChange } from '../engine.ts';
 import { CniError } from '../errors.ts';
 import type { Attachment } from '../types.ts';
@@ -127,11 +127,19 @@ export class Bridges {
     );
   }
 
-  /** What is not as wished, in words; changes nothing. Throws {@link CniError} only when the kernel does not answer. */
-  differences(wish: BridgeWish, inUse: InUse): Promise<readonly string[]> {
+  /**
+   * What is not as wished, in words; changes nothing. Throws {@link CniError} only when the kernel does not answer. `pod`: what an
+   * attachment needs of it. What the node has got since comes with the next pod, and is not missed before.
+   */
+  differences(
+    wish: BridgeWish,
+    inUse: InUse,
+    pod: Pick<BridgeWish, 'gateways' | 'mtu'>,
+  ): Promise<readonly string[]> {
     return this.#queue(async () => {
       try {
-        const plan = planBridge(wish, await this.#look(wish.name), inUse);
+        const sight = await this.#look(wish.name);
+        const plan = planBridge(neededBy(pod, wish, sight), sight, inUse);
         const { differences } = await reconcileOnce(this.#kernel, plan.objects, { apply: false });
         return [
           ...differences,
@@ -229,6 +237,18 @@ export class Bridges {
     if (error) throw error;
     this.#pinned.add(link.ifindex);
   }
+}
+
+/** The pod's own gateways, and those of the node that are there; an MTU that is enough. */
+function neededBy(
+  { gateways, mtu }: Pick<BridgeWish, 'gateways' | 'mtu'>,
+  wish: BridgeWish,
+  { link, addresses }: BridgeSight,
+): BridgeWish {
+  const isThere = (g: Prefix) => addresses.some((o) => o.dev === wish.name && samePrefix(o.addr, g));
+  const others = wish.gateways.filter((g) => isThere(g) && !gateways.some((own) => samePrefix(own, g)));
+  const isEnough = link?.mtu !== undefined && link.mtu >= mtu;
+  return { ...wish, gateways: [...gateways, ...others], mtu: isEnough ? link.mtu : mtu };
 }
 
 const sameWish = (a: BridgeWish, b: BridgeWish): boolean => wishText(a) === wishText(b);
