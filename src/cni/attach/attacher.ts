@@ -21,8 +21,8 @@ import { kernelFailure, named } from './failures.ts';
 import { Gate } from './gate.ts';
 import { isHostAlias, isHostIfName } from './names.ts';
 import { openNetns, type PodNetns } from './netns.ts';
-import { Proxies } from './proxies.ts';
 import { type PodEnd, removePodEnd } from './podEnd.ts';
+import { Proxies } from './proxies.ts';
 
 /** Pods that are attached at once: the kernel makes one device after the other anyway, and each has a thread meanwhile. */
 const AT_ONCE = 8;
@@ -303,6 +303,12 @@ export class Attacher {
     this.#host.close();
   }
 }
+
+/** What an attachment needs of its bridge. */
+const needs = ({ addresses, mtu }: Attachment) => ({
+  gateways: addresses.map(({ address, gateway }) => ({ addr: gateway, len: address.len })),
+  mtu,
+});
 
 /** An alias is told after the making: a daemon that was killed in between leaves none. Who has changed it has left the MAC. */
 const isOurs = ({ type, alias, mac }: ObservedLink, { hostMac }: HostEnd): boolean =>
