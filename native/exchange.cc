@@ -99,14 +99,17 @@ Napi::Value NetlinkOpen(const Napi::CallbackInfo& info) {
   if (!IntArgument(info, 1, "netnsFd", -1, INT_MAX, &netns_fd)) return env.Undefined();
   if (!IntArgument(info, 2, "rcvbuf", 0, 1 << 30, &rcvbuf)) return env.Undefined();
 
+  // Without it, it is opened while the caller goes on.
+  const bool wait = !info[3].IsBoolean() || !info[3].As<Napi::Boolean>().Value();
+
   auto exchanger = std::make_shared<Exchanger>();
   const Failure failure =
-      exchanger->Open(env, static_cast<int>(protocol), static_cast<int>(netns_fd), static_cast<int>(rcvbuf));
+      exchanger->Open(env, static_cast<int>(protocol), static_cast<int>(netns_fd), static_cast<int>(rcvbuf), wait);
   if (failure) return Throw(env, failure, "cannot open a netlink socket");
 
   auto handle = std::make_shared<Handle>(exchanger);
   Napi::Object socket = Napi::Object::New(env);
-  socket.Set("portId", Napi::Number::New(env, exchanger->port()));
+  if (wait) socket.Set("portId", Napi::Number::New(env, exchanger->port()));
   socket.Set("exchange", Napi::Function::New(
                              env, [handle](const Napi::CallbackInfo& call) { return Exchange(call, handle); },
                              "exchange"));

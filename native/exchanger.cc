@@ -1,8 +1,10 @@
 #include "exchanger.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <climits>
@@ -18,10 +20,13 @@ namespace {
 constexpr size_t kMaxReplyBytes = 64 * 1024 * 1024;
 }  // namespace
 
-Failure Exchanger::Open(Napi::Env env, int protocol, int netns_fd, int rcvbuf) {
+Failure Exchanger::Open(Napi::Env env, int protocol, int netns_fd, int rcvbuf, bool wait) {
+  // The caller may close its own before the thread has begun.
+  if (!wait && netns_fd >= 0 && (netns_fd = fcntl(netns_fd, F_DUPFD_CLOEXEC, 3)) < 0) return {errno, "fcntl"};
   protocol_ = protocol;
   netns_fd_ = netns_fd;
   rcvbuf_ = rcvbuf;
+  waited_ = wait;
   self_ = shared_from_this();
   channel_ = Channel::New(
       env, "loden netlink", 0, 1, this,
@@ -37,10 +42,12 @@ Failure Exchanger::Open(Napi::Env env, int protocol, int netns_fd, int rcvbuf) {
 
   Failure failure = thread_.Start(&Exchanger::ThreadMain, this);
   if (failure) {
+    if (!wait && netns_fd_ >= 0) close(netns_fd_);
     channel_.Release();
     return failure;
   }
-  opened_.acquire();  // setns and socket take microseconds
+  if (!wait) return {};
+  opened_.acquire();  // setns and socket take microseconds, but to start a thread a hundred
   return open_failure_;
 }
 
@@ -62,11 +69,12 @@ void Exchanger::Submit(Napi::Env env, std::unique_ptr<Job> job) {
 void Exchanger::ThreadMain(void* self) {
   auto* exchanger = static_cast<Exchanger*>(self);
   Failure failure = EnterNetns(exchanger->netns_fd_);
+  if (!exchanger->waited_ && exchanger->netns_fd_ >= 0) close(exchanger->netns_fd_);
   if (!failure) failure = exchanger->socket_.Open(exchanger->protocol_, exchanger->rcvbuf_, 0, {});
   exchanger->open_failure_ = failure;
   exchanger->port_ = exchanger->socket_.port();
   exchanger->opened_.release();
-  if (!failure) exchanger->Loop();
+  if (!failure || !exchanger->waited_) exchanger->Loop();
   exchanger->socket_.Close();
   exchanger->channel_.Release();
 }
@@ -98,6 +106,10 @@ void Exchanger::Loop() {
 }
 
 void Exchanger::Run(Job& job) {
+  if (open_failure_) {
+    job.failure = open_failure_;
+    return;
+  }
   if (job.is_sysctls) {
     for (Sysctl& sysctl : job.sysctls) sysctl.Run();
     return;

@@ -51,14 +51,16 @@ using Channel = Napi::TypedThreadSafeFunction<Exchanger, Job, Deliver>;
 // The socket, its thread and the way back to JavaScript. Made and destroyed on the JS thread.
 class Exchanger : public std::enable_shared_from_this<Exchanger> {
  public:
-  // JS thread. On failure nothing is left running.
-  Failure Open(Napi::Env env, int protocol, int netns_fd, int rcvbuf);
+  // JS thread. On failure nothing is left running. `wait` false: returns at once, without the port id; that it could not be
+  // opened is what every job comes back with.
+  Failure Open(Napi::Env env, int protocol, int netns_fd, int rcvbuf, bool wait);
+  // JS thread. Known once it is open.
+  uint32_t port() const { return port_; }
   // JS thread.
   void Submit(Napi::Env env, std::unique_ptr<Job> job);
   // JS thread. Every job still unfinished comes back with ECANCELED. Idempotent.
   void Close() { thread_.Stop(); }
   bool closed() const { return thread_.stopping(); }
-  uint32_t port() const { return port_; }
 
   // JS thread: a job came back. The loop is held only while jobs are out.
   void Finished(Napi::Env env) {
@@ -90,7 +92,8 @@ class Exchanger : public std::enable_shared_from_this<Exchanger> {
   // Set before the thread starts, or by it before `opened_`; then only the thread's.
   NetlinkSocket socket_;
   int protocol_ = 0;
-  int netns_fd_ = -1;
+  int netns_fd_ = -1;  // its own when it is not waited for
+  bool waited_ = true;
   int rcvbuf_ = 0;
   Failure open_failure_;
   uint32_t port_ = 0;

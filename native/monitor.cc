@@ -32,6 +32,9 @@ constexpr size_t kMaxHints = 1024;
 constexpr size_t kMaxNeighbours = 64;
 // Datagrams read between two looks at the clock and the stop flag.
 constexpr int kBurst = 256;
+// Milliseconds a burst may go on unread once it has begun: to be woken for every message of it costs more than to read it. The
+// receive buffer holds thousands of messages more than the kernel sends meanwhile.
+constexpr int64_t kUnread = 10;
 constexpr size_t kMaxGroups = 32;
 
 // The notification of a neighbour or an FDB entry is passed on as it came: not all tell who made the change.
@@ -55,7 +58,7 @@ class Monitor : public std::enable_shared_from_this<Monitor> {
  public:
   // JS thread. On failure nothing is left running.
   Failure Open(Napi::Env env, int protocol, std::vector<uint32_t> groups, int netns_fd, int quiet_ms,
-               uint32_t own_port, Napi::Function on_hints);
+               uint32_t own_port, int only_type, Napi::Function on_hints);
   // JS thread. Nothing is delivered after it. Idempotent.
   void Close() { thread_.Stop(); }
   bool closed() const { return thread_.stopping(); }
@@ -71,7 +74,9 @@ class Monitor : public std::enable_shared_from_this<Monitor> {
 
   // Helper thread.
   void Loop();
-  // False when the socket has failed for good.
+  // In the calling thread's namespace.
+  Failure Connect();
+  // Reads what there is, or kBurst of it. False when the socket has failed for good.
   bool Read();
   bool IsOwn(const nlmsghdr& header) const;
   bool IsWaiting() const { return !hints_.empty() || !neighbours_.empty() || overrun_; }
@@ -95,18 +100,21 @@ class Monitor : public std::enable_shared_from_this<Monitor> {
   int netns_fd_ = -1;
   int quiet_ms_ = 0;
   uint32_t own_port_ = 0;
+  int only_type_ = -1;  // nlmsg_type; -1: all
   std::unordered_set<uint64_t> hints_;
   std::vector<Neighbour> neighbours_;
   bool overrun_ = false;
-  int64_t due_ = 0;  // when to post, if there is anything to
+  int64_t due_ = 0;      // when to post, if there is anything to
+  bool more_ = false;    // the last Read() ended before it had everything
 
   Failure open_failure_;
   std::binary_semaphore opened_{0};
 };
 
 Failure Monitor::Open(Napi::Env env, int protocol, std::vector<uint32_t> groups, int netns_fd, int quiet_ms,
-                      uint32_t own_port, Napi::Function on_hints) {
+                      uint32_t own_port, int only_type, Napi::Function on_hints) {
   protocol_ = protocol;
+  only_type_ = only_type;
   groups_ = std::move(groups);
   netns_fd_ = netns_fd;
   quiet_ms_ = quiet_ms;
@@ -142,12 +150,18 @@ void Monitor::EnvClosing(void* self) {
 void Monitor::ThreadMain(void* self) {
   auto* monitor = static_cast<Monitor*>(self);
   Failure failure = EnterNetns(monitor->netns_fd_);
-  if (!failure) failure = monitor->socket_.Open(monitor->protocol_, kReceiveBuffer, 0, monitor->groups_);
+  if (!failure) failure = monitor->Connect();
   monitor->open_failure_ = failure;
   monitor->opened_.release();
   if (!failure) monitor->Loop();
   monitor->socket_.Close();
   monitor->channel_.Release();
+}
+
+Failure Monitor::Connect() {
+  const Failure failure = socket_.Open(protocol_, kReceiveBuffer, 0, groups_);
+  if (failure || only_type_ < 0) return failure;
+  return socket_.Only(static_cast<uint16_t>(only_type_));
 }
 
 void Monitor::Loop() {
@@ -160,16 +174,19 @@ void Monitor::Loop() {
       Post();
       continue;
     }
-    // While JavaScript is busy with the last batch, this one grows; Arrived() wakes us.
-    const int timeout = may_post ? static_cast<int>(std::min<int64_t>(left, INT_MAX)) : -1;
-    pollfd ready[2] = {{thread_.wake_fd(), POLLIN, 0}, {alive ? socket_.fd() : -1, POLLIN, 0}};
-    poll(ready, 2, timeout);
+    // While JavaScript is busy with the last batch, this one grows; Arrived() wakes us. Nobody needs to be told at once of
+    // what comes after the first of a burst, so it is read now and then, and before the batch goes.
+    pollfd ready[2] = {{thread_.wake_fd(), POLLIN, 0}, {alive && !waiting ? socket_.fd() : -1, POLLIN, 0}};
+    int64_t timeout = waiting && alive ? kUnread : -1;
+    if (may_post) timeout = alive ? std::min(left, kUnread) : left;
+    poll(ready, 2, more_ ? 0 : static_cast<int>(std::min<int64_t>(timeout, INT_MAX)));
     if (ready[0].revents != 0) thread_.ClearWake();
-    if (ready[1].revents != 0) alive = Read();
+    if (alive && (waiting || ready[1].revents != 0)) alive = Read();
   }
 }
 
 bool Monitor::Read() {
+  more_ = false;
   for (int i = 0; i < kBurst; i++) {
     switch (socket_.Receive()) {
       case NetlinkSocket::Got::kNothing:
@@ -180,7 +197,7 @@ bool Monitor::Read() {
       case NetlinkSocket::Got::kFailed:
         // A new socket in the same namespace; what came in between is lost.
         Lost();
-        return !socket_.Open(protocol_, kReceiveBuffer, 0, groups_);
+        return !Connect();
       case NetlinkSocket::Got::kData:
         break;
     }
@@ -206,6 +223,7 @@ bool Monitor::Read() {
       at += NLMSG_ALIGN(header.nlmsg_len);
     }
   }
+  more_ = true;
   return true;
 }
 
@@ -313,11 +331,13 @@ Napi::Value NetlinkMonitor(const Napi::CallbackInfo& info) {
   if (!info[4].IsFunction()) return ThrowType(env, "onHints must be a function");
   int64_t own_port = 0;
   if (!info[5].IsUndefined() && !IntArgument(info, 5, "ownPort", 0, UINT32_MAX, &own_port)) return env.Undefined();
+  int64_t only_type = -1;
+  if (!info[6].IsUndefined() && !IntArgument(info, 6, "onlyType", 0, UINT16_MAX, &only_type)) return env.Undefined();
 
   auto monitor = std::make_shared<Monitor>();
   const Failure failure = monitor->Open(env, static_cast<int>(protocol), std::move(groups), static_cast<int>(netns_fd),
                                         static_cast<int>(quiet_ms), static_cast<uint32_t>(own_port),
-                                        info[4].As<Napi::Function>());
+                                        static_cast<int>(only_type), info[4].As<Napi::Function>());
   if (failure) return Throw(env, failure, "cannot watch netlink");
 
   // It runs until close(), whether or not the object is still held: the callback is what the caller wants.

@@ -1,10 +1,14 @@
 #include "netlink_socket.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <cstddef>
 
 namespace loden {
 
@@ -56,6 +60,21 @@ Failure NetlinkSocket::Open(int protocol, int rcvbuf, uint32_t port, const std::
     }
   }
   if (buffer_.empty()) buffer_.resize(kBufferBytes);
+  return {};
+}
+
+Failure NetlinkSocket::Only(uint16_t type) const {
+  // The filter's loads are big-endian, the header is not.
+  sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(nlmsghdr, nlmsg_type)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(type), 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+  };
+  const sock_fprog program{sizeof code / sizeof code[0], code};
+  if (setsockopt(fd_, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) != 0) {
+    return {errno, "setsockopt SO_ATTACH_FILTER"};
+  }
   return {};
 }
 

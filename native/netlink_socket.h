@@ -27,6 +27,8 @@ class NetlinkSocket {
   // `port` 0 lets the kernel choose the port id. `rcvbuf` in bytes; 0 keeps the kernel's default.
   Failure Open(int protocol, int rcvbuf, uint32_t port, const std::vector<uint32_t>& groups);
   void Close();
+  // From now on takes only datagrams whose first message is of this type: nobody is woken for another.
+  Failure Only(uint16_t type) const;
 
   int fd() const { return fd_; }
   uint32_t port() const { return port_; }

@@ -30,6 +30,8 @@ import { procSys, type SysctlFiles, socketSysctls } from './sysctl.ts';
 export interface NetlinkKernelOptions {
   /** Descriptor of a network namespace, needed until this is open and watched; the process's own if absent. */
   readonly netnsFd?: number;
+  /** {@link NetlinkOptions.later}; what it changes is told to its own watchers too. */
+  readonly later?: boolean;
   /** Sysctls of that namespace; by the socket's own thread if absent, for /proc/sys shows those of who looks. */
   readonly sysctls?: SysctlFiles;
   /** Makes a TUN device in that namespace; the addon makes them in the process's own. Throws with `code` and `errno`. */
@@ -58,8 +60,11 @@ export class NetlinkKernel implements Kernel {
 
   /** Throws NativeError when there is no socket to be had. */
   static open(options: NetlinkKernelOptions = {}): NetlinkKernel {
-    const { netnsFd } = options;
-    return new NetlinkKernel(NetlinkSocket.open(netnsFd === undefined ? {} : { netnsFd }), options);
+    const { netnsFd, later = false } = options;
+    return new NetlinkKernel(
+      NetlinkSocket.open({ ...(netnsFd === undefined ? {} : { netnsFd }), later }),
+      options,
+    );
   }
 
   async linkNamed(name: string): Promise<ObservedLink | undefined> {
@@ -68,6 +73,10 @@ export class NetlinkKernel implements Kernel {
     if (link) this.#names.set(link.ifindex, link.name);
     else this.#names.forget(name);
     return link;
+  }
+
+  async activate(names: readonly string[]): Promise<void> {
+    await this.socket.transact(names.map(getLinkByName));
   }
 
   remember({ ifindex, name }: Pick<ObservedLink, 'ifindex' | 'name'>): void {

@@ -16,8 +16,8 @@ export interface NativeNetlink {
     lastSeq: number,
     timeoutMs: number,
   ): Promise<{ data: Uint8Array; overrun: boolean }>;
-  /** The socket's port id (nlmsg_pid in replies). */
-  readonly portId: number;
+  /** The socket's port id (nlmsg_pid in replies); undefined of one that is opened `later`. */
+  readonly portId: number | undefined;
   /**
    * Read or write files below /proc/sys on the socket's thread, so those of its namespace, in order. `value` absent: read.
    * One result for each: the text read (at most 4 KB, trimmed), true for written, or why not (`{code: 'ENOENT'}`).
@@ -75,12 +75,16 @@ export interface NativeConnection {
 }
 
 export interface Addon extends ForwarderAddon {
-  /** `netnsFd` -1: the process's own. `rcvbuf` bytes (forced past rmem_max when allowed). */
-  netlinkOpen(protocol: number, netnsFd: number, rcvbuf: number): NativeNetlink;
+  /**
+   * `netnsFd` -1: the process's own. `rcvbuf` bytes (forced past rmem_max when allowed). `later`: returns before it is open,
+   * which takes a thread longer to begin than to do; what goes wrong then is what its exchanges reject with.
+   */
+  netlinkOpen(protocol: number, netnsFd: number, rcvbuf: number, later?: boolean): NativeNetlink;
   /**
    * Subscribe to multicast groups. `onHints` gets de-duplicated hints at most once per `quietMs`;
    * `overrun` true means some were lost and everything may have changed. Routes and neighbours that were changed
-   * through the socket with the port id `ownPort` are not told.
+   * through the socket with the port id `ownPort` are not told. `onlyType`: only notifications of this nlmsg_type are
+   * received at all; the thread is not even woken for others.
    */
   netlinkMonitor(
     protocol: number,
@@ -89,6 +93,7 @@ export interface Addon extends ForwarderAddon {
     quietMs: number,
     onHints: (hints: readonly NetlinkHint[], overrun: boolean) => void,
     ownPort?: number,
+    onlyType?: number,
   ): NativeMonitor;
   /**
    * Send one datagram to NOTIFY_SOCKET (`/path` or `@abstract`), with at most 253 descriptors beside it (FDSTORE=1).

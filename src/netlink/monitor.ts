@@ -95,12 +95,13 @@ export function watchLinksGone(
   onLost: () => void,
   options: MonitorOptions = {},
 ): NativeMonitor {
-  return watch(NETLINK_ROUTE, ROUTE_GROUPS.link, options, (hints, overrun) => {
+  const told = (hints: readonly NetlinkHint[], overrun: boolean) => {
     for (const { type, family, ifindex } of hints) {
       if (type === RTM_DELLINK && family === AF_UNSPEC) onGone(ifindex);
     }
     if (overrun) onLost();
-  });
+  };
+  return watch(NETLINK_ROUTE, ROUTE_GROUPS.link, options, told, RTM_DELLINK);
 }
 
 /** Watches the nftables ruleset: `onChange` is called once for each burst of changes, whoever made them. */
@@ -113,6 +114,7 @@ function watch(
   groups: readonly number[],
   options: MonitorOptions,
   onHints: (hints: readonly NetlinkHint[], overrun: boolean) => void,
+  onlyType?: number,
 ): NativeMonitor {
   try {
     return addon().netlinkMonitor(
@@ -121,6 +123,8 @@ function watch(
       options.netnsFd ?? -1,
       options.quietMs ?? RECONCILE_DEBOUNCE,
       onHints,
+      undefined,
+      onlyType,
     );
   } catch (cause) {
     if (cause instanceof NativeError) throw cause;

@@ -44,6 +44,8 @@ export interface NetlinkOptions {
   readonly netnsFd?: number;
   /** Bytes. */
   readonly rcvbuf?: number;
+  /** Do not wait until it is open: that it cannot be is told by what is asked first. It has no known port id. */
+  readonly later?: boolean;
 }
 
 /**
@@ -60,7 +62,7 @@ export class NetlinkSocket {
   }
 
   /** What notifications of changes made through this socket carry. */
-  get portId(): number {
+  get portId(): number | undefined {
     return this.#native.portId;
   }
 
@@ -71,6 +73,7 @@ export class NetlinkSocket {
         NETLINK_ROUTE,
         options.netnsFd ?? -1,
         options.rcvbuf ?? RECEIVE_BUFFER,
+        options.later ?? false,
       );
       return new NetlinkSocket(native);
     } catch (cause) {

@@ -15,6 +15,8 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { addon } from '../../src/native/addon.ts';
+import { Encoder } from '../../src/netlink/encoder.ts';
+import * as rtnl from '../../src/netlink/rtnl.ts';
 import { Netns } from '../support/netns.ts';
 import { thisProcess } from '../support/owner.ts';
 import { run, until } from '../support/proc.ts';
@@ -402,5 +404,93 @@ describe('sysctls', () => {
     await expect(socket.native.sysctls([{ path: 'kernel/ostype' }])).rejects.toMatchObject({
       code: 'ECANCELED',
     });
+  });
+});
+
+describe('a socket that is opened later', () => {
+  test('is in its namespace, whatever becomes of the descriptor, and tells what went wrong when it is asked', async () => {
+    const { fd } = await addon().netnsOpen(netns.path, 5_000);
+    await netns.ip('link add later0 type bridge');
+    const native = addon().netlinkOpen(0, fd, 0, true);
+    closeSync(fd);
+    expect(native.portId).toBeUndefined();
+    const found = await native.sysctls([{ path: 'net/ipv4/conf/later0/forwarding' }]);
+    expect(found).toEqual([expect.stringMatching(/^[01]$/)]);
+    native.close();
+    await netns.ip('link del later0');
+    expect(() => addon().netlinkOpen(0, fd, 0, true)).toThrow(expect.objectContaining({ code: 'EBADF' }));
+    const file = openSync('/proc/self/ns/uts', 'r');
+    const none = addon().netlinkOpen(0, file, 0, true);
+    closeSync(file);
+    await expect(none.sysctls([{ path: 'kernel/ostype' }])).rejects.toMatchObject({ code: 'EINVAL' });
+    const { bytes, lastSeq } = new Encoder().one(rtnl.link.dump({}), false);
+    await expect(none.exchange(bytes, lastSeq, 1_000)).rejects.toMatchObject({ code: 'EINVAL' });
+    none.close();
+    await expect(none.exchange(bytes, lastSeq, 1_000)).rejects.toMatchObject({ code: 'ECANCELED' });
+  });
+
+  test('leaves nothing open that would keep the namespace alive', async () => {
+    const { fd, ino } = await addon().netnsOpen(netns.path, 5_000);
+    const those = (paths: string[]) =>
+      paths.filter((path) => {
+        try {
+          return statSync(path, { bigint: true }).ino === ino;
+        } catch {
+          return false;
+        }
+      }).length;
+    const open = () => those(readdirSync('/proc/self/fd').map((n) => `/proc/self/fd/${n}`));
+    const inside = () => those(readdirSync('/proc/self/task').map((n) => `/proc/self/task/${n}/ns/net`));
+    const sockets = Array.from({ length: 20 }, () => addon().netlinkOpen(0, fd, 0, true));
+    await until('all to be inside', () => inside() === 20 && open() === 1);
+    for (const socket of sockets) socket.close();
+    await until('all to have left', () => inside() === 0);
+    for (let i = 0; i < 20; i++) addon().netlinkOpen(0, fd, 0, true).close();
+    await until('all to be closed at once', () => inside() === 0 && open() === 1);
+    closeSync(fd);
+  });
+});
+
+describe('a monitor', () => {
+  test('of one type of notification is told of no other', async () => {
+    const { fd } = await addon().netnsOpen(netns.path, 5_000);
+    const told: number[] = [];
+    const [RTM_NEWLINK, RTM_DELLINK] = [16, 17];
+    const only = addon().netlinkMonitor(
+      ...([0, [1], fd, 0] as const),
+      (hints) => told.push(...hints.map((h) => h.type)),
+      undefined,
+      RTM_DELLINK,
+    );
+    closeSync(fd);
+    try {
+      await netns.ip('link add m0 type bridge');
+      await netns.ip('link set m0 up');
+      await netns.ip('link del m0');
+      await until('the deletion to be told', () => told.includes(RTM_DELLINK));
+      expect(told).not.toContain(RTM_NEWLINK);
+    } finally {
+      only.close();
+    }
+  });
+
+  test('tells all of a burst by its end, though it is not woken for each', async () => {
+    const { fd } = await addon().netnsOpen(netns.path, 5_000);
+    const told = new Set<number>();
+    let calls = 0;
+    const monitor = addon().netlinkMonitor(0, [1], fd, 100, (hints, overrun) => {
+      calls++;
+      expect(overrun).toBe(false);
+      for (const { type, ifindex } of hints) if (type === 17) told.add(ifindex);
+    });
+    closeSync(fd);
+    try {
+      const names = Array.from({ length: 40 }, (_, i) => `link add b${i} type bridge\nlink del b${i}\n`);
+      execFileSync('ip', ['-n', netns.name, '-batch', '-'], { input: names.join('') });
+      await until('all to be told', () => told.size === 40);
+      expect(calls).toBeLessThan(80);
+    } finally {
+      monitor.close();
+    }
   });
 });
