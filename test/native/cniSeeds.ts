@@ -25,7 +25,7 @@ export const CNI: Readonly<Record<string, Buffer>> = {
   'config-surrogates': json('{"\\ud83d\\ude00":"\\ud83d","so\\u0063ket":"\\u0000"}'),
   values: json('[-0.0E+1,true,false,null,"",{},[],[[]],{"a":{"b":[{}]}}, "\\"\\\\\\b\\f\\n\\r\\t"]'),
   deep: json('['.repeat(1001) + ']'.repeat(1001)),
-  'deep-enough': json('[{"a":'.repeat(500) + '[]' + '}]'.repeat(500)),
+  'deep-enough': json(`${'[{"a":'.repeat(500)}[]${'}]'.repeat(500)}`),
   'answer-length': answer(
     [OK, 'Content-Type: application/json; charset=utf-8', 'Content-Length: 2'],
     '{}',
