@@ -84,11 +84,13 @@ export interface Watch {
 export interface Kernel {
   /** All links, or the one with this ifindex (none: it is gone). */
   links(ifindex?: number): Promise<readonly ObservedLink[]>;
-  /**
-   * The link of this name, by one question to the kernel; undefined: there is none. Whoever asks makes the kernel act upon the
-   * device's carrier at once (rtnl_getlink; since Linux 6.8), which it does in its own time else.
-   */
+  /** The link of this name, by one question to the kernel; undefined: there is none. */
   linkNamed(name: string): Promise<ObservedLink | undefined>;
+  /**
+   * Make the kernel act upon the carriers of links at once, one after the other, which it does in its own time else. It does
+   * when it is asked for them (rtnl_getlink; since Linux 6.8). Names of none are passed over.
+   */
+  activate(names: readonly string[]): Promise<void>;
   /**
    * Somebody else has told the number of a device (who has made the other end of a veth): what is put on it needs it.
    * Every question that finds a link does this by itself.

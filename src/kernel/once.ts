@@ -48,7 +48,7 @@ export interface OnceResult {
  * For ADD, `fresh` names the host's end of the veth and `known` the bridge, `onMade` tells the ifindex of the pod's end
  * (`peer`), and the pod's side is put meanwhile with that end for `fresh`: two exchanges in the host's namespace, and one in
  * the pod's. With nothing to look at, the first message has left when this returns: time to open the pod's namespace. When
- * both sides are done, Kernel.linkNamed of the host's end, then the bridge, and the pod's end has packets go through at once.
+ * both sides are done, Kernel.activate of the host's end, then the bridge, and of the pod's end has packets go through at once.
  *
  * Rejects when the kernel does not answer (NativeError, KernelError); what it refuses is among the failures.
  */

@@ -107,6 +107,8 @@ export class FakeKernel implements Kernel {
     return ifindex === undefined ? undefined : { ...this.#links.get(ifindex)! };
   }
 
+  async activate(): Promise<void> {}
+
   remember(): void {}
 
   async addresses(ifindex?: number): Promise<readonly ObservedAddress[]> {

@@ -27,8 +27,7 @@ export async function activate(
 ): Promise<void> {
   const addresses = a.addresses.map(({ address, gateway }) => (whose === 'pod' ? address.addr : gateway));
   await Promise.all([
-    kernel.linkNamed(whose === 'pod' ? a.ifname : a.hostIf),
-    bridge && kernel.links(bridge.ifindex),
+    kernel.activate(whose === 'pod' ? [a.ifname] : bridge ? [a.hostIf, bridge.name] : [a.hostIf]),
     ...addresses.filter(({ family }) => family === 6).map((addr) => received(kernel, addr)),
   ]);
 }

@@ -65,7 +65,8 @@ export class Attacher {
     const netns = hostNetnsFd === undefined ? {} : { netnsFd: hostNetnsFd };
     this.#openKernel =
       options.openKernel ??
-      ((fd = hostNetnsFd) => NetlinkKernel.open(fd === undefined ? {} : { netnsFd: fd }));
+      ((fd = hostNetnsFd) =>
+        NetlinkKernel.open(fd === undefined ? {} : { netnsFd: fd, later: fd !== hostNetnsFd }));
     this.#host = this.#openKernel(undefined);
     this.#bridges = new Bridges(this.#openKernel(undefined), new Proxies(netns));
     this.#deletions = new Deletions(netns);
@@ -139,7 +140,8 @@ export class Attacher {
     try {
       // The namespace is entered while the kernel makes the veth.
       pod = this.#openKernel(netns.fd);
-      const [end, noIpv6] = await Promise.all([made.promise, pod.sysctl(NO_IPV6)]);
+      const hasIpv6 = a.addresses.some(({ address }) => address.addr.family === 6);
+      const [end, noIpv6] = await Promise.all([made.promise, hasIpv6 ? pod.sysctl(NO_IPV6) : undefined]);
       if (end?.peer !== undefined) failure = await this.#settlePod(pod, a, end.peer, noIpv6 === '0');
     } catch (cause) {
       failure = cause;
