@@ -71,6 +71,30 @@ test('Docker started while Loden is stopped gets the same', async () => {
   await systemd.systemctl('start', 'loden.service');
 });
 
+test('Docker restarted after the subnet has changed gets the new one, and keeps that when the file is gone', async () => {
+  const file = '/run/flannel/subnet.env';
+  const restarted = async (): Promise<string> => {
+    await shell('rm /run/docker.args');
+    await systemd.systemctl('restart', 'docker.service');
+    return until('dockerd to be called', () => shell('cat /run/docker.args'));
+  };
+  await shell(
+    `cp ${file} /run/before.env; sed -i 's/^FLANNEL_SUBNET=.*/FLANNEL_SUBNET=198.51.100.1\\/25/' ${file}`,
+  );
+  try {
+    const expected = /--bip=198\.51\.100\.1\/25\n--ip-masq=false\n--mtu=1450\n$/;
+    expect(await restarted()).toMatch(expected);
+    await shell(`rm ${file}`);
+    expect(await restarted()).toMatch(expected);
+  } finally {
+    await shell(`cp /run/before.env ${file}`);
+  }
+  expect(await restarted()).not.toContain('198.51.100.1');
+  expect(await shell('cat /run/flannel/flannel_docker_opts.env')).toMatch(
+    /^DOCKER_OPT_BIP=.*\nDOCKER_OPT_IPMASQ=.*\nDOCKER_OPT_MTU=.*\n$/,
+  );
+});
+
 test('systemd-networkd leaves our devices alone', async () => {
   await shell(
     'ip link add cni0 type bridge; ip addr add 10.99.0.1/24 dev cni0; ip link set cni0 up; ip link add veth0123456789a type veth peer name other1; ip link set other1 up; ip link set veth0123456789a up',

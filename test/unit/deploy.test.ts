@@ -67,8 +67,11 @@ test('the unit says what others rely on', () => {
   expect(values('Type')).toEqual(['notify']);
   expect(values('Restart')).toEqual(['always']);
   expect(values('Before').join(' ').split(' ')).toContain('docker.service');
-  expect(values('After').join(' ').split(' ')).toEqual(['network-online.target', 'etcd.service']);
-  expect(values('Wants')).toEqual(['network-online.target']);
+  // Legacy iptables would load them itself, if it might.
+  const modules = ['modprobe@ip_tables.service', 'modprobe@ip6_tables.service'];
+  expect(values('CapabilityBoundingSet').join(' ')).not.toContain('CAP_SYS_MODULE');
+  expect(values('After').join(' ').split(' ')).toEqual(['network-online.target', 'etcd.service', ...modules]);
+  expect(values('Wants').join(' ').split(' ')).toEqual(['network-online.target', ...modules]);
   expect(values('EnvironmentFile')).toEqual(['-/run/flannel/options.env', '-/etc/flannel/options.env']);
   expect(values('Environment')).toEqual([`FLANNELD_SUBNET_FILE=${DEFAULTS.subnetFile}`]);
   expect(values('FileDescriptorStoreMax')).toEqual(['128']);
@@ -80,6 +83,10 @@ test('the unit says what others rely on', () => {
   const dropIn = readFileSync(join(DEPLOY, 'docker.service.d/loden.conf'), 'utf8');
   const [written] = / -d (\S+)$/m.exec(values('ExecStartPost')[0]!)!.slice(1);
   expect(dropIn).toContain(`EnvironmentFile=-${written}\n`);
+  // Docker's own start writes the same, of the same.
+  const post = values('ExecStartPost')[0]!.replace(`\${FLANNELD_SUBNET_FILE}`, DEFAULTS.subnetFile);
+  const [pre] = /^ExecStartPre=-\/bin\/sh -c '(.*)'$/m.exec(dropIn)!.slice(1);
+  expect(pre).toBe(`test ! -e ${DEFAULTS.subnetFile} || exec env -i ${post.slice(1)}`);
 });
 
 test('each file in place of another is told of in docs/deploy.md', () => {
