@@ -47,6 +47,14 @@ shift $((OPTIND - 1))
 [ $# = 0 ] || usage "unexpected argument $1"
 [ -z "$ld_help" ] || help
 case $ld_key in '' | [0-9]* | *[!A-Za-z0-9_]*) usage "-k takes the name of a variable, not '$ld_key'" ;; esac
+# What is set here, or by the shell: there is no telling what the environment had.
+case $ld_key in
+  DOCKER_OPT_* | FLANNEL_* | ld_* | BASH* | EPOCH* | OPT* | _ | PS[0-9] | IFS | LC_ALL | PATH | PWD | OLDPWD | PPID | UID | EUID | LINENO | LINES | COLUMNS | \
+    RANDOM | SRANDOM | SECONDS | SHLVL | SHELLOPTS | DIRSTACK | FUNCNAME | GROUPS | HISTCMD | HOSTNAME | HOSTTYPE | MACHTYPE | OSTYPE | \
+    PIPESTATUS | POSIXLY_CORRECT | TERM | HOME | SHELL | USER | LOGNAME)
+    usage "-k takes a name that is not in use already, not $ld_key"
+    ;;
+esac
 [ -n "$ld_from" ] && [ -n "$ld_to" ] || usage '-f and -d take a path'
 [ -n "$ld_individual$ld_combined" ] || ld_individual=1 ld_combined=1
 

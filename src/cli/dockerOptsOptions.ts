@@ -25,6 +25,10 @@ Write Docker's options for this node's subnet into a file for EnvironmentFile=.
 
 deploy/mk-docker-opts.sh does the same where there is no Node.js.`;
 
+/** What mk-docker-opts.sh, or the shell that runs it, sets itself: there is no telling what the environment had. */
+const TAKEN =
+  /^(?:(?:DOCKER_OPT_|FLANNEL_|ld_|BASH|EPOCH|OPT).*|_|PS[0-9]|IFS|LC_ALL|PATH|PWD|OLDPWD|PPID|UID|EUID|LINENO|LINES|COLUMNS|RANDOM|SRANDOM|SECONDS|SHLVL|SHELLOPTS|DIRSTACK|FUNCNAME|GROUPS|HISTCMD|HOSTNAME|HOSTTYPE|MACHTYPE|OSTYPE|PIPESTATUS|POSIXLY_CORRECT|TERM|HOME|SHELL|USER|LOGNAME)$/;
+
 /** The options of `loden docker-opts`, or undefined when help is asked for. Throws UsageError. */
 export function dockerOptsOptions(argv: readonly string[]): DockerOptsOptions | undefined {
   if (argv.some((arg) => arg === '--help' || arg === '-help')) return undefined;
@@ -41,6 +45,9 @@ export function dockerOptsOptions(argv: readonly string[]): DockerOptsOptions | 
   if (letters.has('h')) return undefined;
   if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(key)) {
     throw new UsageError(`loden docker-opts: -k takes the name of a variable, not ${show(key)}`);
+  }
+  if (TAKEN.test(key)) {
+    throw new UsageError(`loden docker-opts: -k takes a name that is not in use already, not ${key}`);
   }
   if (from === '' || to === '') throw new UsageError('loden docker-opts: -f and -d take a path');
   const both = !letters.has('i') && !letters.has('c');

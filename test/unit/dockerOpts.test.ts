@@ -241,6 +241,29 @@ describe('the subnet file', () => {
   });
 });
 
+test('-k names no variable that script or shell set themselves', { timeout: 60_000 }, async () => {
+  const names = new Set(['DOCKER_OPT_BIP', 'DOCKER_OPT_X', 'FLANNEL_MTU', 'ld_key', 'OPTARG', 'LC_ALL', '_']);
+  // All that a shell has without being told.
+  const script = join(dir, 'set.sh');
+  writeFileSync(script, 'set >"$1"\n');
+  for (const [i, interpreter] of SHELLS.entries()) {
+    const file = join(dir, `set-${i}`);
+    expect(await shell([...interpreter, script, file])).toBe(0);
+    for (const [, name] of readFileSync(file, 'utf8').matchAll(/^([A-Za-z_]\w*)=/gm)) names.add(name!);
+  }
+  expect(names.size).toBeGreaterThan(30);
+  for (const name of names) {
+    const args = ['-c', '-k', name];
+    expect([name, await byCommand({ file: SAMPLE, args })]).toEqual([name, { status: 64, text: BEFORE }]);
+    expect([name, await byScript({ file: SAMPLE, args }, SHELLS[0]!)]).toEqual([
+      name,
+      { status: 64, text: BEFORE },
+    ]);
+  }
+  for (const name of ['DOCKER_OPTS', 'DOCKER_NETWORK_OPTIONS', 'IFS_', 'OUT'])
+    expect((await both({ file: SAMPLE, args: ['-c', '-k', name] })).text).toBe(`${name}="${ALL}"\n`);
+});
+
 describe('the environment', () => {
   const run = (env: Record<string, string>, args = ['-c'], file = 'FLANNEL_MTU=1450\n') =>
     both({ file, args, env });
