@@ -13,7 +13,7 @@ import { mergeResults } from './protocol/prevResult.ts';
 import type { AddRequest } from './protocol/request.ts';
 import { formatResult, resultOf } from './protocol/result.ts';
 import { keyOf } from './records.ts';
-import { takeBack } from './release.ts';
+import { giveBack, rollBack, takeBack } from './release.ts';
 import { sweepDead } from './sweep.ts';
 import type { Attachment, NodeNetwork } from './types.ts';
 
@@ -37,15 +37,18 @@ export function add(ctx: Context, req: AddRequest, config: LodenConfig): Promise
     // The namespace opens while the addresses are chosen.
     const opening = openNetns(req.netns, 'ADD');
     opening.catch(() => {});
+    let addresses: readonly Addr[] = [];
+    let made: Attachment | undefined;
     try {
       ctx.records.begin(begun);
       if (ctx.step) await ctx.step('begun');
-      const addresses = await reserve(ctx, begun, { owner: begun, ranges, requested: req.asked.ips });
+      addresses = await reserve(ctx, begun, { owner: begun, ranges, requested: req.asked.ips });
       if (ctx.step) await ctx.step('reserved');
       const attachment = complete(begun, req, ranges, addresses);
       using netns = await opening;
       if (netns.id === req.forbiddenNetns) throw ownNetns();
       await ctx.engine.add(attachment, network, (subnet) => inUse(ctx, subnet), netns);
+      made = attachment;
       if (ctx.step) await ctx.step('attached');
       ctx.records.attached(attachment);
       if (ctx.step) await ctx.step('recorded');
@@ -54,7 +57,7 @@ export function add(ctx: Context, req: AddRequest, config: LodenConfig): Promise
     } catch (error) {
       // Idempotent; nothing to be closed when it never opened.
       await opening.then((netns) => netns[Symbol.dispose]()).catch(() => {});
-      await takeBack(ctx, begun).catch((err: unknown) =>
+      await (made ? takeBack(ctx, made) : giveBack(ctx, begun, addresses)).catch((err: unknown) =>
         ctx.log.error(
           { err, containerId: begun.containerId, ifname: begun.ifname },
           'cannot take back an attachment that failed; it is tried again at the next ADD or DEL of it, and at the next start',
@@ -72,7 +75,7 @@ async function reserve(ctx: Context, begun: Attachment, what: Reservation): Prom
   } catch (error) {
     const isTaken =
       error instanceof CniError && (error.code === CODE.usedUp || error.code === CODE.addressTaken);
-    if (!isTaken || (await sweepDead(ctx)) === 0) throw error;
+    if (!isTaken || !(await sweepDead(ctx))) throw error;
     return await ctx.ipam.reserve(begun, what);
   }
 }
@@ -81,7 +84,7 @@ async function reserve(ctx: Context, begun: Attachment, what: Reservation): Prom
 async function refuseSecond(ctx: Context, req: AddRequest): Promise<void> {
   const there = ctx.records.get(req);
   if (!there) return;
-  if (there.state === 'adding') return await takeBack(ctx, there.attachment);
+  if (there.state === 'adding') return await rollBack(ctx, there);
   const { network, addresses } = there.attachment;
   const has = addresses.map(({ address }) => formatPrefix(address)).join(' and ');
   throw new CniError(

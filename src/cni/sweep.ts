@@ -4,7 +4,7 @@ import { readSmall, writeAtomically } from '../subnet/files.ts';
 import type { Context } from './context.ts';
 import { dropEntries } from './gc.ts';
 import { keyOf } from './records.ts';
-import { forget, takeBack } from './release.ts';
+import { forget, rollBack } from './release.ts';
 
 /** What a start finds of the life before it, and what becomes of that. */
 
@@ -55,7 +55,7 @@ export async function sweepRecords(ctx: Context): Promise<void> {
         // Meanwhile it may have been deleted or added again.
         if (ctx.records.get(a) !== record) return;
         if (state === 'adding') {
-          await takeBack(ctx, a);
+          await rollBack(ctx, record);
           ctx.log.info(whose, 'took back an attachment that was never finished');
         } else if (!ends.has(a.hostIf)) {
           await forget(ctx, a);
@@ -68,23 +68,43 @@ export async function sweepRecords(ctx: Context): Promise<void> {
   }
 }
 
-/** Give back what the kernel has lost, while calls are under way: what one of them works on is left to it. Returns how many. */
-export async function sweepDead(ctx: Context): Promise<number> {
+const underWay = new WeakMap<Context, Promise<boolean>>();
+
+/**
+ * Give back what the kernel has lost, while calls are under way: what one of them works on is left to it. All who ask meanwhile get
+ * the same look. False: it could not be looked at all.
+ */
+export function sweepDead(ctx: Context): Promise<boolean> {
+  const there = underWay.get(ctx);
+  if (there) return there;
+  const look = forgetDead(ctx)
+    .then(
+      () => true,
+      (err: unknown) => {
+        ctx.log.warn({ err }, 'cannot look which pods are gone');
+        return false;
+      },
+    )
+    .finally(() => underWay.delete(ctx));
+  underWay.set(ctx, look);
+  return look;
+}
+
+async function forgetDead(ctx: Context): Promise<void> {
   // Of what is attached before the look, the host's end must be seen.
   const records = [...ctx.records.all()].filter((r) => r.state === 'attached');
   const ends = await ctx.engine.hostEnds();
-  let gone = 0;
   for (const record of records) {
     const { attachment: a } = record;
     if (ends.has(a.hostIf) || ctx.mutex.busy(keyOf(a)) || ctx.records.get(a) !== record) continue;
-    await ctx.mutex.run(keyOf(a), () => forget(ctx, a));
-    gone++;
-    ctx.log.info(
-      { containerId: a.containerId, ifname: a.ifname },
-      'the pod is gone: its addresses are free again',
-    );
+    const whose = { containerId: a.containerId, ifname: a.ifname };
+    await ctx.mutex
+      .run(keyOf(a), () => forget(ctx, a))
+      .then(
+        () => ctx.log.info(whose, 'the pod is gone: its addresses are free again'),
+        (err: unknown) => ctx.log.error({ err, ...whose }, 'cannot free the addresses of a pod that is gone'),
+      );
   }
-  return gone;
 }
 
 /**
