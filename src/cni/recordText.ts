@@ -5,6 +5,9 @@ import { formatPrefix, type Prefix, parsePrefix } from '../net/prefix.ts';
 import type { AttachmentRecord } from './records.ts';
 import type { AttachedAddress, Attachment } from './types.ts';
 
+/** Why a file is none that has no whole line. */
+export const CUT = 'it is empty or cut short';
+
 /** An attachment as a line of JSON, and back. */
 export function formatRecord({ attachment: a, since }: AttachmentRecord): string {
   return `${JSON.stringify({
@@ -20,7 +23,7 @@ export function parseRecord(text: string, state: AttachmentRecord['state']): Att
   const lines = text.split('\n').slice(0, -1);
   // A file that is still `adding` may have a second line; what was reserved for it is found by its owner.
   const line = state === 'adding' ? lines[0] : lines.at(-1);
-  if (line === undefined) throw new Error('it is empty or cut short');
+  if (line === undefined) throw new Error(CUT);
   const value: unknown = JSON.parse(line);
   if (!isObject(value)) throw new Error('it is no JSON object');
   const text_ = (name: string): string => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { readSmall } from '../subnet/files.ts';
 import { CniError, CODE } from './errors.ts';
 import { openPlain, writeAll } from './plainFile.ts';
-import { formatRecord, parseRecord } from './recordText.ts';
+import { CUT, formatRecord, parseRecord } from './recordText.ts';
 import type { Attachment, AttachmentId } from './types.ts';
 
 const [FILE_MODE, DIR_MODE] = [0o600, 0o700];
@@ -71,6 +71,11 @@ export class Records {
               ? undefined
               : 'it has the name of another attachment';
         if (wrong !== undefined || typeof read === 'string') {
+          // Not whole: killed, or a power cut, before anything was reserved for it.
+          if (wrong === CUT && state === 'adding') {
+            unlinkSync(path);
+            continue;
+          }
           renameSync(path, `${path}${ASIDE}`);
           aside(path, wrong ?? '');
         } else {
@@ -100,16 +105,20 @@ export class Records {
     const record: AttachmentRecord = { state: 'adding', attachment, since: Date.now() };
     const path = join(this.#dir, `${fileOf(attachment)}${ADDING}`);
     const text = Buffer.from(formatRecord(record));
-    const spare = this.#spares.pop();
+    // It gets its name when it is whole.
+    const spare = this.#spares.pop() ?? this.#newSpare();
+    const from = join(this.#dir, spare);
+    let isOpen = false;
     try {
-      const from = spare === undefined ? path : join(this.#dir, spare);
       const fd = openPlain(from, constants.O_WRONLY | constants.O_CREAT, FILE_MODE);
+      isOpen = true;
       this.#open.set(keyOf(attachment), { fd, end: text.length });
       this.#all.set(keyOf(attachment), record);
       writeAll(fd, text, 0);
       ftruncateSync(fd, text.length);
-      if (spare !== undefined) renameSync(from, path);
+      renameSync(from, path);
     } catch (cause) {
+      if (isOpen) this.#spares.push(spare);
       throw this.#error('write', cause);
     }
   }
@@ -148,7 +157,7 @@ export class Records {
 
   /** Take a file out of the way. One that is not there is. */
   #discard(path: string): void {
-    const spare = this.#spares.length < MOST_SPARES ? `spare-${process.pid}-${++this.#count}` : undefined;
+    const spare = this.#spares.length < MOST_SPARES ? this.#newSpare() : undefined;
     try {
       if (spare === undefined) unlinkSync(path);
       else renameSync(path, join(this.#dir, spare));
@@ -157,6 +166,10 @@ export class Records {
       throw cause;
     }
     if (spare !== undefined) this.#spares.push(spare);
+  }
+
+  #newSpare(): string {
+    return `spare-${process.pid}-${++this.#count}`;
   }
 
   #close(key: string): void {
