@@ -1,8 +1,7 @@
-import { stat } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { hostIfName, hostMac } from './attach/names.ts';
 import type { Context } from './context.ts';
 import { ownerText } from './ipam/entry.ts';
+import { netnsId } from './netnsId.ts';
 import type { LodenConfig } from './protocol/config.ts';
 import { ownNetns } from './protocol/failure.ts';
 import type { DelRequest } from './protocol/request.ts';
@@ -53,15 +52,8 @@ async function removeInside(
     ctx.log.info({ containerId, ifname }, 'removed an interface that another plugin has made');
 }
 
-/** Milliseconds to look which namespace a path is; it may be on a file system that does not answer. */
-const PATIENCE = 1_000;
-
 /** As libcni: the namespace of the plugin itself is no container's. Throws CniError 8. */
 async function refuseOwnNetns({ netns, forbiddenNetns }: DelRequest): Promise<void> {
   if (netns === undefined || forbiddenNetns === undefined) return;
-  const given = await Promise.race([
-    stat(netns, { bigint: true }).catch(() => undefined),
-    sleep(PATIENCE, undefined, { ref: false }),
-  ]);
-  if (given && `${given.dev}:${given.ino}` === forbiddenNetns) throw ownNetns();
+  if ((await netnsId(netns)) === forbiddenNetns) throw ownNetns();
 }

@@ -5,10 +5,11 @@ import { readSmall } from '../subnet/files.ts';
 import { nodeNetwork } from './add.ts';
 import type { Context } from './context.ts';
 import { CniError, CODE } from './errors.ts';
-import { type DelegateConfig, delegateConfig, delegateError } from './flannel/delegate.ts';
+import { type DelegateConfig, delegateConfig, delegateError, NOT_FOUND } from './flannel/delegate.ts';
 import { loadScratch, markScratch, removeScratch, type Scratch, saveScratch } from './flannel/scratch.ts';
 import { type FlannelEnv, flannelEnvOf, parseFlannelEnv } from './flannel/subnetEnv.ts';
 import { ownerText } from './ipam/entry.ts';
+import { netnsId } from './netnsId.ts';
 import type { FlannelConfig } from './protocol/config.ts';
 import type { AddRequest, CheckRequest, DelRequest } from './protocol/request.ts';
 import { keyOf } from './records.ts';
@@ -71,7 +72,9 @@ export function flannelAdd(
     if (!added) {
       if (scratch) refuseSecond(ctx, req, scratch);
       const made = await makeConfig(ctx, req, config);
-      await saveScratch(config.dataDir, req, made, ctx.boot);
+      const id = await netnsId(req.netns);
+      const netns = id === undefined ? undefined : { path: req.netns, id };
+      await saveScratch(config.dataDir, req, made, ctx.boot, netns);
       return delegates(ask('ADD', made));
     }
     // Deleted meanwhile, and perhaps added again, which is not ours to undo.
@@ -86,7 +89,9 @@ export function flannelAdd(
       const made = scratch?.config ?? (added.exit === 0 ? await makeConfig(ctx, req, config) : undefined);
       if (made) return delegates(ask('DEL', made));
     }
-    if (scratch) await (undone?.exit === 0 ? removeScratch(scratch) : markScratch(scratch, 'failed'));
+    // What could not even be run has done nothing that were to be undone.
+    const isUndone = undone?.exit === 0 || (added.exit === NOT_FOUND && undone?.exit === NOT_FOUND);
+    if (scratch) await (isUndone ? removeScratch(scratch) : markScratch(scratch, 'failed'));
     if (result instanceof CniError) throw result;
     if (result !== undefined) throw deletedMeanwhile(req);
     throw delegateError(scratch?.config.type ?? 'the delegate', 'ADD', added);

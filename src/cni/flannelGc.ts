@@ -3,10 +3,11 @@ import { CniError, CODE } from './errors.ts';
 import { delegateError } from './flannel/delegate.ts';
 import { listScratch, removeScratch, type Scratch } from './flannel/scratch.ts';
 import { ask, delegates, isUnderWay } from './flannelCalls.ts';
+import { netnsId } from './netnsId.ts';
 import type { FlannelConfig } from './protocol/config.ts';
 import type { GcRequest } from './protocol/request.ts';
 import { keyOf } from './records.ts';
-import type { DelegateOutcome, PluginAnswer } from './types.ts';
+import type { Delegate, DelegateOutcome, PluginAnswer } from './types.ts';
 
 /** Delegates of one call, over all its rounds, as in the plugin (cni/delegates.h). */
 const MOST = 64;
@@ -56,7 +57,7 @@ export class FlannelGc {
     const failed = delegated.flatMap((d, i) => (d.exit === 0 ? [] : [i]));
     const room = failed.length < MOST_FAILED ? MOST - delegated.length : 0;
     if (rest.length > 0 && room > 0)
-      return delegates(...rest.slice(0, room).map((s) => ask('DEL', s.config, s.id)));
+      return delegates(...(await Promise.all(rest.slice(0, room).map(deletion))));
     this.#asked.delete(call);
     const [first] = failed;
     const error =
@@ -99,4 +100,11 @@ export class FlannelGc {
     this.#trouble.delete(scratch.path);
     await ctx.mutex.run(keyOf(scratch.id!), () => removeScratch(scratch));
   }
+}
+
+/** In the namespace that it was added in, if that is still there: the veth goes with the address. */
+async function deletion({ config, id, netns }: Scratch): Promise<Delegate> {
+  const { env, ...asked } = ask('DEL', config, id);
+  const isThere = netns !== undefined && (await netnsId(netns.path)) === netns.id;
+  return { ...asked, env: isThere ? { ...env, CNI_NETNS: netns.path } : env };
 }

@@ -1,4 +1,13 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { runDelegate } from '../../src/cni/delegates.ts';
@@ -274,6 +283,35 @@ test('a DEL without a kept configuration gives back what host-local has of it, a
   expect([noted(), host.service.json().attachments]).toEqual([['10.42.1.8'], 0]);
 });
 
+test('a GC names the namespace of the ADD, as long as the path is the same one', async () => {
+  await host.open();
+  const [stays, other] = [join(host.dir, 'stays'), join(host.dir, 'other')];
+  for (const file of [stays, other]) writeFileSync(file, '');
+  const add = (id: string, netns: string) => {
+    const call = callOf('ADD', id);
+    return play({ ...call, env: { ...call.env, CNI_NETNS: netns } });
+  };
+  await add('a', stays);
+  await add('b', other);
+  // Not the one it was.
+  writeFileSync(`${other}.new`, '');
+  renameSync(`${other}.new`, other);
+  const answer = await host.service.handle(callOf('GC', undefined, { 'cni.dev/valid-attachments': [] }));
+  const asked = answer.kind === 'delegates' ? answer.delegates.map((d) => d.env) : [];
+  expect(asked.toSorted((x, y) => (x.CNI_CONTAINERID! < y.CNI_CONTAINERID! ? -1 : 1))).toEqual([
+    { CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'a', CNI_IFNAME: 'eth0', CNI_NETNS: stays },
+    { CNI_COMMAND: 'DEL', CNI_CONTAINERID: 'b', CNI_IFNAME: 'eth0' },
+  ]);
+});
+
+test('an ADD of a delegate that is not there leaves nothing', async () => {
+  await host.open();
+  const missing = { delegate: { type: 'missing' } };
+  expect(await play(callOf('ADD', 'c1', missing))).toMatchObject({ kind: 'error' });
+  expect(kept()).toEqual([]);
+  expect(await play(callOf('DEL', 'c1', missing))).toEqual({ kind: 'done' });
+});
+
 test('a queued DEL runs the delegate by the daemon itself, and holds nobody up', async () => {
   await host.open();
   await play(callOf('ADD', 'c1'));
@@ -285,7 +323,7 @@ test('a queued DEL runs the delegate by the daemon itself, and holds nobody up',
   enqueue(2, callOf('DEL', 'c2'));
   await host.open();
   await until('the queue to be drained', () => host.service.json().queued === 1);
-  expect(calls()).toEqual(['DEL c1 eth0', 'DEL c2 eth0']);
+  expect(calls().sort()).toEqual(['DEL c1 eth0', 'DEL c2 eth0']);
   expect([kept().length, readdirSync(queue()).length]).toEqual([1, 1]);
   await host.close();
   // One that never ends is ended with the daemon, and stays in the queue.

@@ -99,7 +99,7 @@ function ipamRoutes(routes: unknown): JsonObject[] {
 }
 
 /** No plugin of that name is in CNI_PATH; a shell's number for it, which the plugin binary gives. */
-const NOT_FOUND = 127;
+export const NOT_FOUND = 127;
 
 /** Codes are unsigned, and 0 is none. */
 const isCode = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) > 0;

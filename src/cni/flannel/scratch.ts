@@ -31,6 +31,8 @@ export interface Scratch {
   readonly since: number;
   /** The kernel's name for the boot of that; absent where it is not known. */
   readonly boot?: string;
+  /** The container's namespace at ADD: a GC has none, and the path may be another's by then. */
+  readonly netns?: { readonly path: string; readonly id: string };
 }
 
 const STATES: readonly unknown[] = ['adding', 'attached', 'failed'];
@@ -56,10 +58,17 @@ const sameId = (a: AttachmentId | undefined, b: AttachmentId) =>
 const failed = (what: string, cause: unknown): CniError =>
   new CniError(CODE.files, `${what}: ${(cause as Error).message}`, undefined, cause);
 
-const textOf = ({ config, id, state, since, boot }: Omit<Scratch, 'path'>): string =>
+const textOf = ({ config, id, state, since, boot, netns }: Omit<Scratch, 'path'>): string =>
   JSON.stringify({
     ...config,
-    [MARK]: { containerID: id?.containerId, ifname: id?.ifname, state, since, ...(boot ? { boot } : {}) },
+    [MARK]: {
+      containerID: id?.containerId,
+      ifname: id?.ifname,
+      state,
+      since,
+      ...(boot ? { boot } : {}),
+      ...(netns ? { netns: netns.path, netnsId: netns.id } : {}),
+    },
   });
 
 /**
@@ -71,8 +80,13 @@ export async function saveScratch(
   id: AttachmentId,
   config: DelegateConfig,
   boot?: string,
+  netns?: Scratch['netns'],
 ): Promise<Scratch> {
-  const scratch = { config, id, state: 'adding' as const, since: Date.now(), ...(boot ? { boot } : {}) };
+  const scratch = {
+    ...{ config, id, state: 'adding' as const, since: Date.now() },
+    ...(boot ? { boot } : {}),
+    ...(netns ? { netns } : {}),
+  };
   const text = textOf(scratch);
   if (text.length > LARGEST)
     throw new CniError(
@@ -168,6 +182,9 @@ async function readScratch(path: string): Promise<Scratch | 'broken' | undefined
     state: STATES.includes(given.state) ? (given.state as ScratchState) : 'attached',
     since,
     ...(typeof given.boot === 'string' ? { boot: given.boot } : {}),
+    ...(typeof given.netns === 'string' && typeof given.netnsId === 'string'
+      ? { netns: { path: given.netns, id: given.netnsId } }
+      : {}),
   };
 }
 
