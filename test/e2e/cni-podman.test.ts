@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Cluster } from '../support/cluster.ts';
 import { traces } from '../support/cniTraces.ts';
@@ -66,6 +67,16 @@ test('a container gets the address and the MAC it asks for, once', async () => {
   await podman.cli('rm', '-f', '-t', '0', container.id);
   // What could not be started is there, without a network.
   await podman.cli('container', 'prune', '-f');
+  expect(await traces(podman.host)).toEqual(before);
+});
+
+test('what a container leaves that cannot be started goes all the same', async () => {
+  const [podman] = podmen;
+  const before = await traces(podman.host);
+  await expect(podman.run(['/nowhere'], '--name=broken')).rejects.toThrow('/nowhere');
+  const { Id: id } = JSON.parse(await podman.cli('inspect', 'broken'))[0] as { Id: string };
+  expect(readFileSync(podman.dir.join('also-remove'), 'utf8')).toContain(id);
+  await podman.cli('rm', '-f', 'broken');
   expect(await traces(podman.host)).toEqual(before);
 });
 

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { pluginDir, putFile } from './containerd.ts';
 import type { Host } from './host.ts';
 import { BUSYBOX } from './images.ts';
@@ -16,6 +16,7 @@ export interface PodmanContainer {
 
 /** What of `podman inspect` is looked at. */
 interface Inspected {
+  readonly Id: string;
   readonly State: { readonly Pid: number };
   readonly NetworkSettings: {
     readonly SandboxKey: string;
@@ -29,6 +30,7 @@ interface Inspected {
 export class Podman implements Disposable {
   readonly host: Host;
   readonly dir: RuntimeDir;
+  #runs = 0;
 
   private constructor(host: Host) {
     this.host = host;
@@ -96,15 +98,38 @@ apparmor_profile = "unconfined"
 
   /** Start a container of busybox; `options` are those of `podman run`. */
   async run(command: readonly string[], ...options: string[]): Promise<PodmanContainer> {
-    const always = ['--network=pods', `--cgroup-parent=${this.dir.cgroup}`, '--no-hosts'];
-    const id = (await this.cli('run', '-d', ...always, ...options, BUSYBOX, ...command)).trim();
-    const [found] = JSON.parse(await this.cli('inspect', id)) as [Inspected];
+    const idFile = this.dir.join(`id-${++this.#runs}`);
+    const always = [
+      '--network=pods',
+      `--cgroup-parent=${this.dir.cgroup}`,
+      '--no-hosts',
+      `--cidfile=${idFile}`,
+    ];
+    let found: Inspected | undefined;
+    try {
+      await this.cli('run', '-d', ...always, ...options, BUSYBOX, ...command);
+    } finally {
+      // Also of one that could not be started, wherever that came to an end.
+      found = await this.#remember(idFile);
+    }
+    if (!found) throw new Error('podman does not know the container it has just started');
+    const { Id: id } = found;
     const { SandboxKey: netnsPath, Networks } = found.NetworkSettings;
-    this.dir.also(netnsPath);
-    this.dir.also(`/var/lib/cni/results/pods-${id}-eth0`);
     const { IPAddress, GlobalIPv6Address } = Networks.pods!;
     const ips = [IPAddress, GlobalIPv6Address].filter((ip) => ip !== '');
     return { id, pid: found.State.Pid, netnsPath, ips };
+  }
+
+  /** What a container has outside of our directory goes with that. Undefined when there is no container. */
+  async #remember(idFile: string): Promise<Inspected | undefined> {
+    if (!existsSync(idFile)) return undefined;
+    const id = readFileSync(idFile, 'utf8').trim();
+    this.dir.also(`/var/lib/cni/results/pods-${id}-eth0`);
+    const inspected = await this.cli('inspect', id).catch(() => undefined);
+    if (inspected === undefined) return undefined;
+    const [found] = JSON.parse(inspected) as [Inspected];
+    if (found.NetworkSettings.SandboxKey !== '') this.dir.also(found.NetworkSettings.SandboxKey);
+    return found;
   }
 
   /** Everything it started ends with it; the network is not asked to take the containers off. */
