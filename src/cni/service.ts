@@ -294,7 +294,7 @@ export class CniService {
     this.#hold.release();
     const stop = this.#queue.stop();
     await Promise.race([
-      Promise.allSettled([...this.#running, this.#recovered, this.#recovery.settled(), stop]),
+      Promise.allSettled([...this.#running, this.#recovered, this.#recovery.stop(), stop]),
       sleep(GRACE, undefined, { ref: false }),
     ]);
   }

@@ -20,31 +20,47 @@ export interface Boot {
   readonly since: number;
 }
 
-/** This boot. `upMs`: milliseconds since it. */
-export async function thisBoot(upMs: number): Promise<Boot> {
-  return { id: ((await readSmall(BOOT_ID)) ?? '').trim(), since: Date.now() - upMs };
+/** This boot. `upMs`: milliseconds since it. `since` is by the clock of the moment, which may be put right after the start. */
+export async function thisBoot(upMs: () => number): Promise<Boot> {
+  const id = ((await readSmall(BOOT_ID)) ?? '').trim();
+  return {
+    id,
+    get since() {
+      return Date.now() - upMs();
+    },
+  };
 }
 
 /** What was remembered of an earlier start: its boot, and the directories of address stores that were in use. */
 export interface Remembered {
   readonly id: string;
+  /** Of that boot, milliseconds since the epoch; undefined where it was not noted. */
+  readonly since: number | undefined;
   readonly dataDirs: readonly string[];
 }
 
 /** Undefined when nothing is, or nothing that can be read. */
 export async function recallBoot(file: string): Promise<Remembered | undefined> {
-  const [id, ...dataDirs] = ((await readSmall(file).catch(() => undefined)) ?? '')
+  const [first, ...dataDirs] = ((await readSmall(file).catch(() => undefined)) ?? '')
     .split('\n')
     .filter((l) => l !== '');
-  return id === undefined ? undefined : { id, dataDirs };
+  const [id, since] = first?.split(' ') ?? [];
+  if (id === undefined) return undefined;
+  return { id, since: since !== undefined && /^\d{1,15}$/.test(since) ? Number(since) : undefined, dataDirs };
 }
 
 /** Throws LodenError. */
-export const rememberBoot = (file: string, { id, dataDirs }: Remembered): Promise<void> =>
-  writeAtomically(file, `${[id, ...dataDirs].join('\n')}\n`, 0o600, 0o700);
+export const rememberBoot = (file: string, { id, since = 0, dataDirs }: Remembered): Promise<void> =>
+  writeAtomically(
+    file,
+    `${[`${id} ${Math.max(0, Math.round(since))}`, ...dataDirs].join('\n')}\n`,
+    0o600,
+    0o700,
+  );
 
-/** Take back ADDs that were never answered, and give back what the kernel has lost: pods that died with their namespaces, or with a boot. */
-export async function sweepRecords(ctx: Context): Promise<void> {
+/** Take back ADDs that were never answered, and give back what the kernel has lost: pods that died with their namespaces, or with a boot. True: of all. */
+export async function sweepRecords(ctx: Context): Promise<boolean> {
+  let all = true;
   const records = [...ctx.records.all()];
   const ends = await ctx.engine.hostEnds();
   for (const record of records) {
@@ -62,10 +78,12 @@ export async function sweepRecords(ctx: Context): Promise<void> {
           ctx.log.info(whose, 'the pod is gone: its addresses are free again');
         }
       })
-      .catch((err: unknown) =>
-        ctx.log.error({ err, ...whose }, 'cannot clean up an attachment; the next start tries again'),
-      );
+      .catch((err: unknown) => {
+        all = false;
+        ctx.log.error({ err, ...whose }, 'cannot clean up an attachment; it is tried again');
+      });
   }
+  return all;
 }
 
 const underWay = new WeakMap<Context, Promise<boolean>>();
@@ -107,23 +125,36 @@ async function forgetDead(ctx: Context): Promise<void> {
   }
 }
 
+/** Between two moments, milliseconds since the epoch. */
+export interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
 /**
- * After a reboot no pod is left of those before it: give back the node's addresses that are noted in files older than the boot, in
- * every network's store in these directories and the usual one.
+ * After a reboot no pod is left of the boot before: give back the node's addresses that are noted in files of that boot, in every network's
+ * store in these directories and the usual one. A file that is older still was written by a clock that was wrong, and perhaps in this boot.
+ * True: in all of them.
  */
 export async function sweepStores(
   ctx: Context,
-  boot: Boot,
+  { from, to }: Span,
   overlay: readonly Prefix[],
   dataDirs: Iterable<string>,
-): Promise<void> {
+): Promise<boolean> {
+  let all = true;
   for (const dataDir of new Set([CNI.dataDir, ...dataDirs])) {
     for (const network of await ctx.ipam.networks(dataDir)) {
+      const isOld = (ms: number) => ms >= from - MARGIN && ms < to - MARGIN;
       await dropEntries(
         ctx,
         { dataDir, network },
-        (e) => e.mtimeMs < boot.since - MARGIN && overlay.some((p) => containsAddr(p, e.address)),
-      ).catch((err: unknown) => ctx.log.warn({ err, dataDir, network }, 'cannot sweep an address store'));
+        (e) => isOld(e.mtimeMs) && overlay.some((p) => containsAddr(p, e.address)),
+      ).catch((err: unknown) => {
+        all = false;
+        ctx.log.warn({ err, dataDir, network }, 'cannot sweep an address store; it is tried again');
+      });
     }
   }
+  return all;
 }

@@ -165,7 +165,7 @@ async function compose(
     engine: attacher,
     node: () => daemon.nodeState(),
     log,
-    boot: await thisBoot(addon().bootTimeMs()),
+    boot: await thisBoot(() => addon().bootTimeMs()),
   });
   stack.defer(() => cni.close());
   daemon.onConverged(() => cni.nodeChanged());

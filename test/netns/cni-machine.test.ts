@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { hostIfName } from '../../src/cni/attach/names.ts';
@@ -119,6 +120,8 @@ class World implements AsyncDisposable {
   readonly #lives: number[] = Array<number>(PODS).fill(0);
   #host!: ServiceHost;
   #boot = 0;
+  /** Of that boot, with the margin that clocks are given. */
+  #since = 0;
   readonly #held = new Map<string, Held>();
   /** Containers that had two interfaces at once. */
   readonly #twofold = new Set<string>();
@@ -158,7 +161,7 @@ class World implements AsyncDisposable {
   async #open(): Promise<void> {
     await this.#host.open({
       node: () => nodeOf(SUBNET),
-      boot: { id: `boot-${this.#boot}`, since: this.#boot === 0 ? 0 : Date.now() + 120_000 },
+      boot: { id: `boot-${this.#boot}`, since: this.#since },
       step: (name, killed) => {
         if (this.#stand?.at !== name) return undefined;
         this.#stand.reached();
@@ -250,6 +253,10 @@ class World implements AsyncDisposable {
         this.#stack.defer(this.#host.abandon());
         for (const n of this.#pods.keys()) await this.#die(n);
         this.#boot++;
+        // Times of files are those of the kernel's last tick.
+        await sleep(20);
+        this.#since = Date.now() + 60_000;
+        await sleep(20);
         this.#foreign.clear();
         return await this.#again();
       }
