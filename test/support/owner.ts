@@ -66,7 +66,23 @@ export class Owner {
   remove(): void {
     for (const name of entries(NETNS_DIR).filter((n) => n.startsWith(this.#prefix))) removeNetns(name);
     for (const name of entries(tmpdir()).filter((n) => n.startsWith(this.#prefix))) {
+      unmountBelow(join(tmpdir(), name));
       rmSync(join(tmpdir(), name), { recursive: true, force: true });
+    }
+  }
+}
+
+/** What a test has mounted and could not unmount, for it was killed, is in the way. */
+function unmountBelow(dir: string): void {
+  const points = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1])
+    .filter((point): point is string => point === dir || point?.startsWith(`${dir}/`) === true);
+  for (const point of points.reverse()) {
+    try {
+      execFileSync('umount', ['-l', point], { stdio: 'ignore' });
+    } catch {
+      // Gone already.
     }
   }
 }
