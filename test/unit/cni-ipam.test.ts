@@ -247,6 +247,33 @@ describe('a store', () => {
     expect(texts(await ipam.reserve(elsewhere, ask('c3', { ips: ['10.42.1.3'] })))).toEqual(['10.42.1.3']);
   });
 
+  test('never gives away what a link to a store holds, or one of many, or one that changes within a tick', async () => {
+    const ipam = new Ipam();
+    mkdirSync(join(dataDir, 'pods'), { recursive: true });
+    mkdirSync(join(dir, `far-${count}`));
+    symlinkSync(join(dir, `far-${count}`), join(dataDir, 'aaa'));
+    symlinkSync('pods', join(dataDir, 'same'));
+    symlinkSync('nowhere', join(dataDir, 'broken'));
+    for (let i = 0; i < 300; i++) mkdirSync(join(dataDir, `n${i}`));
+    const last = readdirSync(dataDir).at(-1)!;
+    writeFileSync(join(dir, `far-${count}`, '10.42.1.2'), 'old');
+    writeFileSync(join(dataDir, last === 'pods' ? 'n7' : last, '10.42.1.3'), 'old');
+    expect(texts(await ipam.reserve(pods(), ask('c1')))).toEqual(['10.42.1.4']);
+    // The clock stands still: the directory looks as it did.
+    const sibling = join(dataDir, 'n5');
+    utimesSync(sibling, 1e9, 1e9);
+    expect(texts(await ipam.reserve(pods(), ask('c2')))).toEqual(['10.42.1.5']);
+    writeFileSync(join(sibling, '10.42.1.6'), 'new');
+    utimesSync(sibling, 1e9, 1e9);
+    expect(texts(await ipam.reserve(pods(), ask('c3')))).toEqual(['10.42.1.7']);
+    // What has gone the same way is found before a subnet is said to be full.
+    rmSync(join(sibling, '10.42.1.6'));
+    utimesSync(sibling, 1e9, 1e9);
+    const small = { subnets: ['10.42.1.4/30'] };
+    expect(texts(await ipam.reserve(pods(), ask('c4', small)))).toEqual(['10.42.1.6']);
+    await expect(ipam.reserve(pods(), ask('c5', small))).rejects.toMatchObject({ code: CODE.usedUp });
+  });
+
   test('is not disturbed by what does not belong there', async () => {
     mkdirSync(join(dataDir, 'pods', 'sub'), { recursive: true });
     mkdirSync(file('10.42.1.3'));
@@ -364,6 +391,19 @@ describe('release', () => {
     expect(texts(await ipam.release(pods(), owner('other'), false))).toEqual(['10.42.1.2']);
   });
 
+  test('of nothing reads no file that is known', async () => {
+    const ipam = new Ipam();
+    mkdirSync(join(dataDir, 'pods'), { recursive: true });
+    for (let i = 10; i < 250; i++) writeFileSync(file(`10.42.1.${i}`), `old${i}`);
+    await ipam.reserve(pods(), ask('c1'));
+    await ipam.release(pods(), owner('c1'), false);
+    // Of all threads of this process (proc_pid_io(5)).
+    const reads = () => Number(/^syscr: (\d+)/m.exec(readFileSync('/proc/self/io', 'utf8'))![1]);
+    const before = reads();
+    expect(await ipam.release(pods(), owner('c1'), false)).toEqual([]);
+    expect(reads() - before).toBeLessThan(200);
+  });
+
   test('of nothing makes nothing', async () => {
     expect(await new Ipam().release(pods(), owner('c1'), false)).toEqual([]);
     expect(existsSync(dataDir)).toBe(false);
@@ -381,6 +421,50 @@ describe('release', () => {
 });
 
 describe('at once', () => {
+  test('others have their turns while large stores are read', async () => {
+    for (const name of ['pods', 'sibling']) {
+      mkdirSync(join(dataDir, name), { recursive: true });
+      for (let i = 0; i < 5000; i++) writeFileSync(join(dataDir, name, `10.43.${i >> 8}.${i & 255}`), 'old');
+    }
+    let turns = 0;
+    let isOver = false;
+    const count = () => {
+      turns++;
+      if (!isOver) setImmediate(count);
+    };
+    for (const work of ['reserve', 'list', 'sibling'] as const) {
+      const ipam = new Ipam();
+      turns = 0;
+      isOver = false;
+      count();
+      const wide = ask(`c-${work}`, { subnets: ['10.43.0.0/16'] });
+      if (work === 'list') await ipam.list(pods());
+      else if (work === 'reserve') await ipam.reserve(pods(), wide);
+      else await ipam.reserve({ dataDir, network: 'third' }, wide);
+      isOver = true;
+      expect(turns, work).toBeGreaterThan(5000 / 256);
+    }
+  });
+
+  test('what pods hold is told from memory, and anew when a store has changed', async () => {
+    const ipam = new Ipam();
+    const holds = (text: string) => ipam.holds([dataDir], (a) => formatAddr(a) === text);
+    await ipam.reserve(pods(), ask('c1'));
+    expect(holds('10.42.1.2')).toBe(true);
+    mkdirSync(join(dataDir, 'theirs'));
+    writeFileSync(join(dataDir, 'theirs', '10.42.1.9'), 'x');
+    expect(holds('10.42.1.9')).toBe(true);
+    writeFileSync(join(dataDir, 'theirs', '10.42.1.10'), 'x');
+    utimesSync(join(dataDir, 'theirs'), 1e9, 1e9);
+    expect(holds('10.42.1.10')).toBe(true);
+    rmSync(file('10.42.1.2'));
+    utimesSync(join(dataDir, 'pods'), 1e9, 1e9);
+    expect(holds('10.42.1.2')).toBe(false);
+    rmSync(join(dataDir, 'theirs'), { recursive: true });
+    expect(holds('10.42.1.10')).toBe(false);
+    expect(ipam.holds(['/proc/version', '/nowhere'], (a) => formatAddr(a) === '10.42.1.2')).toBe(false);
+  });
+
   test('a hundred get a hundred addresses, by several daemons too', async () => {
     const ipams = [new Ipam(), new Ipam()];
     const all = await Promise.all(

@@ -1,15 +1,5 @@
-import {
-  closeSync,
-  constants,
-  existsSync,
-  ftruncateSync,
-  linkSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  unlinkSync,
-} from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, constants, ftruncateSync, linkSync, rmSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Addr, formatAddr, parseAddr } from '../../net/addr.ts';
 import { openPlain, writeAll } from '../plainFile.ts';
 import type { Spares } from '../spares.ts';
@@ -23,8 +13,6 @@ import { readEntry } from './entry.ts';
 const FILE_MODE = 0o644;
 /** Where an owner is written before it gets the address's name; no address, so host-local does not look at it. */
 const TEMPORARY = '.loden';
-/** Networks looked at beside our own. */
-const MOST_NETWORKS = 256;
 
 const codeOf = (cause: unknown): string | undefined => (cause as NodeJS.ErrnoException).code;
 
@@ -121,36 +109,5 @@ export function writeLast(dir: string, set: number, address: Addr, before: Addr 
     if (!before || formatAddr(before).length > text.length) ftruncateSync(fd, text.length);
   } finally {
     closeSync(fd);
-  }
-}
-
-/**
- * The other networks that have stores beside this one. Networks of one node share its subnet, and host-local keeps them
- * apart only within a store.
- */
-export class Siblings {
-  readonly #dir: string;
-  #mtime: bigint | undefined;
-  #dirs: readonly string[] = [];
-
-  constructor(dir: string) {
-    this.#dir = dir;
-  }
-
-  /** Look which there are. */
-  refresh(): void {
-    const parent = dirname(this.#dir);
-    const mtime = statSync(parent, { bigint: true }).mtimeNs;
-    if (mtime === this.#mtime) return;
-    this.#dirs = readdirSync(parent, { withFileTypes: true })
-      .filter((e) => e.isDirectory() && e.name !== basename(this.#dir))
-      .slice(0, MOST_NETWORKS)
-      .map((e) => join(parent, e.name));
-    this.#mtime = mtime;
-  }
-
-  /** The store that has an address. */
-  holding(name: string): string | undefined {
-    return this.#dirs.find((dir) => existsSync(join(dir, name)));
   }
 }

@@ -1,11 +1,9 @@
-import { readdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Family } from '../../net/addr.ts';
+import { Slices } from '../../kernel/slices.ts';
+import type { Addr, Family } from '../../net/addr.ts';
 import { addressOf, readEntry, type StoreEntry } from './entry.ts';
-
-/** Milliseconds of reading before others get a turn. */
-const SLICE = 4;
+import { namesIn } from './names.ts';
 
 /**
  * What a store's directory holds, kept in memory as long as nobody else has changed the directory (its mtime). Only used
@@ -14,8 +12,10 @@ const SLICE = 4;
  */
 export class StoreIndex {
   readonly #dir: string;
-  readonly #entries = { 4: new Map<bigint, StoreEntry>(), 6: new Map<bigint, StoreEntry>() };
+  #entries = { 4: new Map<bigint, StoreEntry>(), 6: new Map<bigint, StoreEntry>() };
   #mtime: bigint | undefined;
+  /** Of the directory, as its mtime, but nobody can set it. */
+  #ctime: bigint | undefined;
 
   constructor(dir: string) {
     this.#dir = dir;
@@ -38,33 +38,57 @@ export class StoreIndex {
     this.#entries[address.family].delete(address.value);
   }
 
+  /** Nobody has changed the directory since, as far as its clock tells. */
+  get isCurrent(): boolean {
+    return this.#mtime !== undefined && this.#mtime === this.#now().mtimeNs;
+  }
+
   /** Read the directory again unless it is as we left it. True when it was read. */
   async refresh(): Promise<boolean> {
-    if (this.#mtime !== undefined && this.#mtime === this.#now()) return false;
+    if (this.isCurrent) return false;
     await this.read();
     return true;
   }
 
   /** Read every file. */
   async read(): Promise<void> {
-    const mtime = this.#now();
-    this.#entries[4].clear();
-    this.#entries[6].clear();
-    let end = performance.now() + SLICE;
-    for (const name of readdirSync(this.#dir)) {
+    await this.#readAll(() => undefined);
+  }
+
+  /**
+   * Look for what has come since the directory was read, in the same tick of the clock perhaps: only files whose names are
+   * not known are read, unless the directory was changed for sure.
+   */
+  async recheck(): Promise<void> {
+    const isSame = this.#ctime !== undefined && this.#ctime === this.#now().ctimeNs;
+    await this.#readAll(isSame ? ({ family, value }) => this.#entries[family].get(value) : () => undefined);
+  }
+
+  async #readAll(known: (a: Addr) => StoreEntry | undefined): Promise<void> {
+    const { mtimeNs, ctimeNs } = this.#now();
+    const slices = new Slices();
+    const entries = { 4: new Map<bigint, StoreEntry>(), 6: new Map<bigint, StoreEntry>() };
+    for (const name of await namesIn(this.#dir)) {
+      if (slices.isOver) await slices.next();
       const address = addressOf(name);
-      const found = address && readEntry(join(this.#dir, name));
-      if (found) this.add({ address, owner: found.text, name, mtimeMs: found.mtimeMs });
-      if (performance.now() < end) continue;
-      await nextTurn();
-      end = performance.now() + SLICE;
+      if (!address) continue;
+      const there = known(address);
+      const found = there ?? readEntry(join(this.#dir, name));
+      if (!found) continue;
+      const entry = 'address' in found ? found : { address, owner: found.text, name, mtimeMs: found.mtimeMs };
+      entries[address.family].set(address.value, entry);
     }
-    this.#mtime = mtime;
+    this.#entries = entries;
+    this.#mtime = mtimeNs;
+    this.#ctime = ctimeNs;
   }
 
   /** We have changed the directory, and the index with it. */
   changed(): void {
-    if (this.#mtime !== undefined) this.#mtime = this.#now();
+    if (this.#mtime === undefined) return;
+    const { mtimeNs, ctimeNs } = this.#now();
+    this.#mtime = mtimeNs;
+    this.#ctime = ctimeNs;
   }
 
   /** Whatever was known may be wrong. */
@@ -72,7 +96,7 @@ export class StoreIndex {
     this.#mtime = undefined;
   }
 
-  #now(): bigint {
-    return statSync(this.#dir, { bigint: true }).mtimeNs;
+  #now(): { readonly mtimeNs: bigint; readonly ctimeNs: bigint } {
+    return statSync(this.#dir, { bigint: true });
   }
 }

@@ -1,8 +1,8 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { dirname, isAbsolute, join, normalize } from 'node:path';
 import { CNI } from '../../contract.ts';
-import { type Addr, formatAddr } from '../../net/addr.ts';
+import type { Addr } from '../../net/addr.ts';
 import { CniError, CODE } from '../errors.ts';
 import { Spares } from '../spares.ts';
 import type { AttachmentId } from '../types.ts';
@@ -23,8 +23,13 @@ const MOST_STORES = 256;
 /** The addresses of pods on this node, in host-local's stores. */
 export class Ipam {
   readonly #stores = new Map<string, Store>();
-  /** Addresses given away here, whatever the store; by text. */
-  readonly #given = new Map<string, string>();
+  /** Addresses given away here, whatever the store, by family and value. */
+  readonly #given = { 4: new Map<bigint, string>(), 6: new Map<bigint, string>() };
+  /** Stores as they were seen, by directory. */
+  readonly #seen = new Map<
+    string,
+    { readonly mtime: bigint; readonly addresses: readonly { readonly address: Addr }[] }
+  >();
   readonly #spares: Spares | undefined;
 
   /** `spares`: a directory of our own for files that are used again, on the file system of the stores. */
@@ -42,8 +47,8 @@ export class Ipam {
 
   /** Addresses that an attachment has. */
   adopt(at: StoreName, owner: AttachmentId, addresses: readonly Addr[]): void {
-    for (const a of addresses)
-      this.#given.set(formatAddr(a), `container ${owner.containerId} in network ${at.network}`);
+    for (const { family, value } of addresses)
+      this.#given[family].set(value, `container ${owner.containerId} in network ${at.network}`);
   }
 
   /**
@@ -79,27 +84,34 @@ export class Ipam {
 
   /** Is there an address like this in any network's store in these directories, or in the usual one? */
   holds(dataDirs: Iterable<string>, like: (a: Addr) => boolean): boolean {
-    const list = (dir: string) => {
-      try {
-        return readdirSync(dir);
-      } catch {
-        // Not there, or no directory.
-        return [];
-      }
-    };
     for (const dataDir of new Set([CNI.dataDir, ...dataDirs])) {
-      for (const name of list(dataDir).slice(0, MOST_STORES)) {
-        for (const file of list(join(dataDir, name))) {
-          const a = addressOf(file);
-          if (a && like(a)) return true;
-        }
+      for (const name of list(dataDir)) {
+        const path = join(dataDir, name);
+        for (const { address } of this.#stores.get(path)?.known() ?? this.#look(path))
+          if (like(address)) return true;
       }
     }
     return false;
   }
 
+  /** The addresses in a store that is not ours to write, or that others have changed; read again only when it has changed. */
+  #look(path: string): Iterable<{ readonly address: Addr }> {
+    const mtime = statSync(path, { bigint: true, throwIfNoEntry: false })?.mtimeNs;
+    if (mtime === undefined) return [];
+    let seen = this.#seen.get(path);
+    if (seen?.mtime !== mtime) {
+      const addresses = list(path).flatMap((name) => {
+        const address = addressOf(name);
+        return address ? [{ address }] : [];
+      });
+      seen = { mtime, addresses };
+      if (this.#seen.size < MOST_STORES || this.#seen.has(path)) this.#seen.set(path, seen);
+    }
+    return seen.addresses;
+  }
+
   #forget(addresses: readonly Addr[]): readonly Addr[] {
-    for (const a of addresses) this.#given.delete(formatAddr(a));
+    for (const { family, value } of addresses) this.#given[family].delete(value);
     return addresses;
   }
 
@@ -107,7 +119,7 @@ export class Ipam {
     const path = this.#path(at);
     let store = this.#stores.get(path);
     if (!store) {
-      store = new Store(path, (a) => this.#given.get(formatAddr(a)), this.#spares);
+      store = new Store(path, ({ family, value }) => this.#given[family].get(value), this.#spares);
       if (this.#stores.size < MOST_STORES) this.#stores.set(path, store);
     }
     return store;
@@ -127,5 +139,14 @@ export class Ipam {
           'ipam.dataDir must be an absolute path, and the name a plain file name',
       );
     return path;
+  }
+}
+
+/** What is in a directory; nothing when there is none. */
+function list(dir: string): readonly string[] {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return [];
   }
 }

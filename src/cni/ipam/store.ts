@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { Slices } from '../../kernel/slices.ts';
 import { type Addr, formatAddr } from '../../net/addr.ts';
 import { containsAddr, formatPrefix } from '../../net/prefix.ts';
 import { CniError, CODE } from '../errors.ts';
@@ -6,9 +7,10 @@ import type { Spares } from '../spares.ts';
 import type { AttachmentId } from '../types.ts';
 import { type AddressRange, capacity, choose, matchRequests } from './choose.ts';
 import { describeOwner, fileOf, ownerText, readEntry, type StoreEntry } from './entry.ts';
-import { createExclusively, readLast, removeFile, Siblings, writeLast } from './files.ts';
+import { createExclusively, readLast, removeFile, writeLast } from './files.ts';
 import { StoreIndex } from './index.ts';
 import { StoreLock, storeError } from './lock.ts';
+import { Siblings } from './siblings.ts';
 
 /** Owners named in a message about a full subnet. */
 const NAMED = 8;
@@ -57,7 +59,7 @@ export class Store {
     if (typeof wanted === 'string') return Promise.reject(new CniError(CODE.invalidConfig, wanted));
     return this.#locked('write', async () => {
       if (await this.#index.refresh()) this.#last.clear();
-      this.#siblings.refresh();
+      await this.#siblings.refresh();
       this.#refuseDuplicate(what);
       const done: StoreEntry[] = [];
       try {
@@ -87,8 +89,8 @@ export class Store {
         const freed = this.#releaseAll(text);
         if (freed.length > 0) return freed;
       }
-      // A DEL that finds nothing is rare enough to look at each file.
-      if (!fresh) await this.#index.read();
+      // The usual second DEL.
+      if (!fresh) await this.#index.recheck();
       for (const text of texts) {
         const freed = this.#releaseAll(text);
         if (freed.length > 0) return freed;
@@ -105,12 +107,27 @@ export class Store {
     });
   }
 
+  /** What it holds, as far as that is known without a look; undefined: it is not. */
+  known(): Iterable<StoreEntry> | undefined {
+    try {
+      return this.#index.isCurrent ? this.#index.all() : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
   /** Give back those entries that are still as they were listed; resolves to their addresses. */
   drop(entries: readonly StoreEntry[]): Promise<readonly Addr[]> {
     return this.#locked('write', async () => {
       await this.#index.refresh();
-      const freed = entries.filter((e) => readEntry(join(this.dir, e.name))?.text === e.owner);
-      for (const entry of freed) this.#drop(entry);
+      const freed: StoreEntry[] = [];
+      const slices = new Slices();
+      for (const entry of entries) {
+        if (slices.isOver) await slices.next();
+        if (readEntry(join(this.dir, entry.name))?.text !== entry.owner) continue;
+        this.#drop(entry);
+        freed.push(entry);
+      }
       this.#index.changed();
       return freed.map((e) => e.address);
     });
@@ -125,12 +142,19 @@ export class Store {
     const { family } = range.subnet.addr;
     const last = this.#last.get(set) ?? readLast(this.dir, set);
     const text = ownerText(owner);
-    for (;;) {
+    for (let isSure = false; ; ) {
       const taken = this.#index.of(family);
-      const address =
-        wanted ??
-        choose(range, last, (v) => taken.has(v) || this.#holder({ family, value: v }) !== undefined);
-      if (!address) throw this.#usedUp(range);
+      const isTaken = (value: bigint) =>
+        taken.has(value) ||
+        this.#siblings.has({ family, value }) ||
+        this.#elsewhere({ family, value }) !== undefined;
+      const address = wanted ?? choose(range, last, isTaken);
+      if (!address) {
+        if (isSure) throw this.#usedUp(range);
+        isSure = true;
+        await this.#siblings.recheck();
+        continue;
+      }
       const holder = taken.has(address.value)
         ? describeOwner(taken.get(address.value)!.owner)
         : this.#holder(address);
@@ -151,6 +175,8 @@ export class Store {
         const by = holder ?? describeOwner(readEntry(join(this.dir, name))?.text ?? '');
         throw new CniError(CODE.addressTaken, `address ${formatAddr(wanted)} is asked for, but ${by} has it`);
       }
+      // Another network, a moment ago: it is known now.
+      if (holder !== undefined) continue;
       // Somebody who does not know of the lock, or was quicker than the directory's clock.
       await this.#index.read();
       this.#index.add({ address, owner: readEntry(join(this.dir, name))?.text ?? '', name, mtimeMs: 0 });
@@ -159,7 +185,7 @@ export class Store {
 
   /** Who has an address that is free in this store. */
   #holder(address: Addr): string | undefined {
-    const dir = this.#siblings.holding(fileOf(address));
+    const dir = this.#siblings.holding(address);
     return dir === undefined ? this.#elsewhere(address) : `another network (${join(dir, fileOf(address))})`;
   }
 
@@ -199,7 +225,8 @@ export class Store {
       this.#drop(entry);
       freed.push(entry.address);
     }
-    this.#index.changed();
+    // Otherwise the change is another's.
+    if (freed.length > 0) this.#index.changed();
     return freed;
   }
 
