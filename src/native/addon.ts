@@ -110,8 +110,9 @@ export interface Addon extends ForwarderAddon {
   /** Connect to such a socket. Throws `{code}`: ECONNREFUSED when nobody listens, ENOENT, EAGAIN when too many wait. */
   handoverConnect(path: string, onReady: () => void): NativeConnection;
   /**
-   * Open a network namespace by path, on a thread of its own: a path of a stranger may hang. Rejects with `{code}`: what
-   * open(2) says, `EINVAL` for a file that is no network namespace (NS_GET_NSTYPE), `ETIMEDOUT` after `timeoutMs`.
+   * Open a network namespace by path: at once where the kernel knows the whole path already, else on a thread of its own, for
+   * a path of a stranger may hang. Rejects with `{code}`: what open(2) says, `EINVAL` for a file that is no network namespace
+   * (NS_GET_NSTYPE), `ETIMEDOUT` after `timeoutMs`.
    * `fd` (close-on-exec) is the caller's to close. `dev` and `ino` tell namespaces apart.
    */
   netnsOpen(path: string, timeoutMs: number): Promise<{ fd: number; dev: bigint; ino: bigint }>;

@@ -76,6 +76,13 @@ describe('netnsOpen', () => {
     }
   });
 
+  test('is no work for a thread where the whole path is known', async () => {
+    // It would come too late.
+    const { fd, ino } = await addon().netnsOpen(netns.path, 0);
+    closeSync(fd);
+    expect(ino).toBe(statSync(netns.path, { bigint: true }).ino);
+  });
+
   test.each([
     ['nothing', 'none', 'ENOENT', 'No such file'],
     ['a file', 'file', 'EINVAL', 'statfs'],
@@ -108,14 +115,20 @@ describe('netnsOpen', () => {
     }
   });
 
-  test('opens hundreds at once, with few threads, and leaks nothing', async () => {
-    const before = descriptors();
-    const all = await Promise.all(Array.from({ length: 500 }, () => addon().netnsOpen(netns.path, 20_000)));
-    expect(new Set(all.map((o) => o.fd)).size).toBe(500);
-    expect(helpers()).toBeLessThanOrEqual(64);
-    for (const { fd } of all) closeSync(fd);
-    expect(descriptors()).toBe(before);
-  });
+  // What /proc shows is never known beforehand, so it is opened on a thread.
+  test.each(['known', 'unknown'])(
+    'opens hundreds at once, with few threads, and leaks nothing: %s',
+    async (what) => {
+      const before = descriptors();
+      const path = what === 'known' ? netns.path : '/proc/self/ns/net';
+      const all = await Promise.all(Array.from({ length: 500 }, () => addon().netnsOpen(path, 20_000)));
+      expect(new Set(all.map((o) => o.ino))).toEqual(new Set([statSync(path, { bigint: true }).ino]));
+      expect(new Set(all.map((o) => o.fd)).size).toBe(500);
+      expect(helpers()).toBeLessThanOrEqual(64);
+      for (const { fd } of all) closeSync(fd);
+      expect(descriptors()).toBe(before);
+    },
+  );
 
   test('of a path that hangs is given up; others are opened meanwhile', async () => {
     const before = descriptors();
@@ -136,7 +149,9 @@ describe('netnsOpen', () => {
 
   test('that comes too late is closed', async () => {
     const before = descriptors();
-    const all = await Promise.allSettled(Array.from({ length: 300 }, () => addon().netnsOpen(netns.path, 0)));
+    const all = await Promise.allSettled(
+      Array.from({ length: 300 }, () => addon().netnsOpen('/proc/self/ns/net', 0)),
+    );
     const late = all.filter((o) => o.status === 'rejected');
     expect(late.length).toBeGreaterThan(0);
     for (const each of late) expect(each.reason).toMatchObject({ code: 'ETIMEDOUT' });
