@@ -185,7 +185,7 @@ export class CniService {
     const delegated = call.delegated ?? [];
     switch (req.command) {
       case 'VERSION':
-        return { kind: 'done', result: versionAnswer() };
+        return { kind: 'done', result: versionAnswer(call.stdin) };
       case 'ADD':
         if (req.config.type === 'flannel') return await flannelAdd(ctx, req, req.config, delegated);
         this.#recovery.uses(req.config.dataDir);

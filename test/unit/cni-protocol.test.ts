@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CniError, CODE } from '../../src/cni/errors.ts';
@@ -8,6 +9,7 @@ import { VERSIONS, versionAnswer } from '../../src/cni/protocol/version.ts';
 import type { CniVersion, PluginCall } from '../../src/cni/types.ts';
 import { CNI } from '../../src/contract.ts';
 import { LodenError } from '../../src/errors.ts';
+import { BINARY } from '../support/cniBinary.ts';
 
 /** What the plugin is called with, row by row, and the errors libcni's skeleton has for it. */
 
@@ -233,10 +235,29 @@ test('brackets in strings do not nest', () => {
 test('null is an empty configuration, as for Go, and VERSION needs none', () => {
   expect(errorOf(call('ADD', 'null'))).toMatchObject({ code: 7, msg: 'missing network name' });
   expect(readRequest({ env: { CNI_COMMAND: 'VERSION' }, stdin: 'rubbish' })).toEqual({ command: 'VERSION' });
-  expect(versionAnswer()).toEqual({
-    cniVersion: '1.1.0',
+});
+
+test.each([
+  ['', '1.1.0'],
+  ['rubbish', '1.1.0'],
+  ['null', '1.1.0'],
+  ['{}', '1.1.0'],
+  ['{"cniVersion":"0.4.0"}', '0.4.0'],
+  ['{"CNIVERSION":"0.3.1"}', '0.3.1'],
+  ['{"cniVersion":"2.0.0-rc1"}', '2.0.0-rc1'],
+  ['{"cniVersion":"a b"}', '1.1.0'],
+  ['{"cniVersion":""}', '1.1.0'],
+  ['{"cniVersion":4}', '1.1.0'],
+  [`{"cniVersion":"${'1'.repeat(32)}"}`, '1'.repeat(32)],
+  [`{"cniVersion":"${'1'.repeat(33)}"}`, '1.1.0'],
+])('VERSION of %j answers in version %s, by daemon and binary', async (stdin, cniVersion) => {
+  const answer = {
+    cniVersion,
     supportedVersions: ['0.1.0', '0.2.0', '0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'],
-  });
+  };
+  expect(versionAnswer(stdin)).toEqual(answer);
+  const binary = spawnSync(BINARY, { env: { CNI_COMMAND: 'VERSION' }, input: stdin, encoding: 'utf8' });
+  expect(JSON.parse(binary.stdout)).toEqual(answer);
 });
 
 test.each(['9.9.9', '1.2.0', '0.3', '0.1', 'abc', 'v1.0.0', '1.0.0 ', '__proto__'])(

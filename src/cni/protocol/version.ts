@@ -1,4 +1,5 @@
 import type { CniVersion } from '../types.ts';
+import { member, parseNetConfig } from './json.ts';
 
 /** Every version of the specification there is, oldest first, as libcni lists them. */
 export const VERSIONS = [
@@ -20,8 +21,22 @@ export const isVersion = (text: string): text is CniVersion => (VERSIONS as read
 export const atLeast = (version: CniVersion, floor: CniVersion): boolean =>
   VERSIONS.indexOf(version) >= VERSIONS.indexOf(floor);
 
-/** What VERSION gets (spec section "VERSION"). */
-export const versionAnswer = (): { cniVersion: CniVersion; supportedVersions: readonly CniVersion[] } => ({
-  cniVersion: NEWEST,
-  supportedVersions: VERSIONS,
-});
+/** What may be a version, ours or a later one's. */
+const LIKE_VERSION = /^[0-9a-z.+-]{1,32}$/;
+
+/** What VERSION gets (spec section "VERSION"): the caller's own version, and all of ours. The plugin binary says the same (cni/config.cc). */
+export function versionAnswer(stdin: string): {
+  readonly cniVersion: string;
+  readonly supportedVersions: readonly CniVersion[];
+} {
+  return { cniVersion: askedFor(stdin) ?? NEWEST, supportedVersions: VERSIONS };
+}
+
+function askedFor(stdin: string): string | undefined {
+  try {
+    const given = member(parseNetConfig(stdin), 'cniVersion');
+    return typeof given === 'string' && LIKE_VERSION.test(given) ? given : undefined;
+  } catch {
+    return undefined;
+  }
+}
