@@ -50,8 +50,9 @@ export async function dropEntries(
   );
   const dead = listed.filter((e) => !held.has(e.owner) && garbage(e));
   const freed = await ctx.ipam.drop(at, dead);
-  if (freed.length > 0)
-    ctx.log.info({ ...at, addresses: freed.length }, 'addresses without an owner are free again');
+  if (freed.length === 0) return;
+  ctx.log.info({ ...at, addresses: freed.length }, 'addresses without an owner are free again');
+  void ctx.engine.settle().catch((err: unknown) => ctx.log.warn({ err }, 'cannot tidy the bridge'));
 }
 
 const keyOfOwner = ({ owner }: StoreEntry): string => {

@@ -15,6 +15,7 @@ import { flannelAdd, flannelCheck, flannelDel } from './flannelCalls.ts';
 import { FlannelGc } from './flannelGc.ts';
 import { gc } from './gc.ts';
 import { Hold } from './hold.ts';
+import { inUse } from './inUse.ts';
 import { Ipam } from './ipam/ipam.ts';
 import { KeyedMutex } from './mutex.ts';
 import { failure } from './protocol/failure.ts';
@@ -30,6 +31,8 @@ import type { Command, NodeState, PluginAnswer, PluginCall } from './types.ts';
 
 /** Milliseconds that calls under way have at the end. */
 const GRACE = 5_000;
+/** Milliseconds of it that there are at least after the socket is closed. */
+const LAST_GRACE = 500;
 /** Milliseconds after the start in which calls wait for the node's network; well below what the plugin waits. */
 const HOLD = 8_000;
 /** Milliseconds a call waits for queued DELs of its attachment. */
@@ -65,8 +68,9 @@ export class CniService {
   #recovered: Promise<void> = Promise.resolve();
   readonly #recovery: Recovery;
   #ending = false;
+  #deadline: number | undefined;
   readonly #end = new AbortController();
-  #stale: readonly string[] = [];
+  #stale: ReadonlySet<string> = new Set();
   #subnets: readonly Prefix[] = [];
 
   private constructor(parts: CniParts, records: Records) {
@@ -234,22 +238,37 @@ export class CniService {
     const state = this.#parts.node();
     if (!state.ready) return;
     this.#hold.release();
-    const stale = staleAttachments(this.#ctx);
-    const names = stale.map(staleName);
-    if (names.join() !== this.#stale.join()) {
-      const warning = staleWarning(stale);
-      if (warning === undefined)
-        this.#parts.log.info({}, 'no pod has an address of a former subnet any more');
-      else this.#parts.log.warn({ pods: names.slice(0, 100) }, warning);
-      this.#stale = names;
-    }
+    this.#tellStale();
     const subnets = state.network.subnets.map((s) => s.subnet);
     const same =
       subnets.length === this.#subnets.length && subnets.every((s, i) => samePrefix(s, this.#subnets[i]!));
     if (same) return;
     this.#subnets = subnets;
     this.#parts.log.info({ subnets: subnets.map(formatPrefix) }, 'pods get addresses of this subnet');
+    const records = [...this.#ctx.records.all()];
+    this.#ctx.engine
+      .settle({
+        node: state.network,
+        inUse: (subnet) => inUse(this.#ctx, subnet),
+        bridges: new Set(records.flatMap((r) => r.attachment.bridge ?? [])),
+      })
+      .catch((err: unknown) =>
+        this.#parts.log.warn({ err }, 'cannot give bridges the gateway of the new subnet'),
+      );
     void this.#recovery.know(state.network.subnets.map((s) => s.network));
+  }
+
+  /** Who is new among them; that they become fewer is only told when none is left. */
+  #tellStale(): void {
+    const stale = staleAttachments(this.#ctx);
+    const names = new Set(stale.map(staleName));
+    const fresh = stale.filter((a) => !this.#stale.has(staleName(a)));
+    const warning = staleWarning(fresh);
+    if (warning !== undefined)
+      this.#parts.log.warn({ pods: fresh.slice(0, 100).map(staleName), all: stale.length }, warning);
+    else if (stale.length === 0 && this.#stale.size > 0)
+      this.#parts.log.info({}, 'no pod has an address of a former subnet any more');
+    this.#stale = names;
   }
 
   /** What an operator should look at. */
@@ -287,15 +306,22 @@ export class CniService {
     return false;
   }
 
-  /** Refuse new calls, let those under way end, for a while; the rest is taken back at the next start. */
-  async close(): Promise<void> {
+  /** The end begins: refuse new calls. Idempotent. */
+  end(): void {
+    this.#deadline ??= performance.now() + GRACE;
     this.#ending = true;
     this.#end.abort();
     this.#hold.release();
+  }
+
+  /** Let calls under way end, for a while since {@link end}; the rest is taken back at the next start. */
+  async close(): Promise<void> {
+    this.end();
+    const left = Math.max(LAST_GRACE, this.#deadline! - performance.now());
     const stop = this.#queue.stop();
     await Promise.race([
       Promise.allSettled([...this.#running, this.#recovered, this.#recovery.stop(), stop]),
-      sleep(GRACE, undefined, { ref: false }),
+      sleep(left, undefined, { ref: false }),
     ]);
   }
 

@@ -188,6 +188,8 @@ async function compose(
       plugin: (call) => cni.handle(call),
     }),
   );
+  // From here on its time runs: what the socket's calls take is not added to it.
+  stack.defer(() => cni.end());
   if (options.healthz) stack.use(await serveHealth(options.healthz.ip, options.healthz.port, ready));
   try {
     await daemon.run(stop.signal);

@@ -622,6 +622,29 @@ describe("when the node's subnet changes", () => {
     expect(host.service.problems()).toEqual([]);
     await until('the old gateway to go', async () => (await addresses())?.join() === '10.42.9.1/24');
   });
+
+  test('only those are told of that are new, and the end of it; the bridge has the new gateway at once', async () => {
+    let node = nodeOf('10.42.1.0/24');
+    await host.open({ node: () => node });
+    const other = stack.use(await Netns.create(owner, 'other'));
+    await host.ask('ADD', c1());
+    await host.ask('ADD', { id: 'c2', netns: other.path });
+    const told = () =>
+      host.logs.filter((l) => /former subnet|is another node's now/.test(l.msg)).map((l) => l.msg);
+    node = nodeOf('10.42.9.0/24');
+    host.service.nodeChanged();
+    expect(told()).toEqual([expect.stringContaining('2 pods')]);
+    const gateways = async () => await host.netns.ip('-o -4 addr show dev cni0');
+    await until('the gateway to be there', async () => (await gateways()).includes('10.42.9.1/24'));
+    expect(await gateways()).toContain('10.42.1.1/24');
+    await host.ask('DEL', c1());
+    host.service.nodeChanged();
+    expect(told()).toHaveLength(1);
+    await host.ask('DEL', { id: 'c2', netns: other.path });
+    host.service.nodeChanged();
+    host.service.nodeChanged();
+    expect(told().slice(1)).toEqual([expect.stringContaining('no pod')]);
+  });
 });
 
 describe('the end', () => {
@@ -642,6 +665,8 @@ describe('the end', () => {
     });
     const adding = host.ask('ADD', c1());
     await there;
+    service.end();
+    expect(await host.ask('STATUS')).toMatchObject({ error: { code: CODE.tryAgainLater } });
     const closing = host.close();
     expect(await service.handle(host.call('ADD', { id: 'c2', netns: pod.path }))).toMatchObject({
       error: { code: CODE.tryAgainLater, msg: expect.stringContaining('stopping') },
