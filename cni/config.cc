@@ -11,15 +11,12 @@ namespace {
 struct Wanted {
   std::string_view name;
   Text* out;
-  bool exact = false;
   bool found = false;
 
   // `raw` is nullptr when the value is no string. Only a whole string that fits is taken; else it is empty.
   void Offer(std::string_view as, const std::string_view* raw) {
     const bool same = JsonEquals(as, name);
     if (!same && (found || !JsonEqualsAnyCase(as, name))) return;
-    if (!same && exact) return;
-    exact = exact || same;
     found = true;
     out->Cut(0);
     if (raw != nullptr && !JsonUnescape(*raw, out)) out->Cut(0);

@@ -28,7 +28,7 @@ constexpr int kRestartWait = 5000;
 // Nothing tells when that was, so it is waited for each time, but not for long.
 constexpr int kCrashWait = 3000;
 // Milliseconds between two tries, and how many of them, where nothing tells when to try: a socket is bound before it is
-// listened on.
+// listened on, usually at once.
 constexpr int kRetry = 10;
 constexpr int kRetries = 20;
 
@@ -96,7 +96,7 @@ int Daemon::ConnectAfterRestart(const Deadline& wait) {
     fd = Connect(wait);
     if (fd >= 0 || (fd != -ENOENT && fd != -ECONNREFUSED) || wait.past()) break;
     const bool bound = fd == -ECONNREFUSED && tries < kRetries;
-    const int step = bound ? kRetry : told ? wait.left() : 5 * kRetry;
+    const int step = bound ? kRetry : told && fd == -ENOENT ? wait.left() : 25 * kRetry;
     pollfd notice{told ? notices : -1, POLLIN, 0};
     if (poll(&notice, 1, std::min(step, wait.left())) > 0) {
       tries = 0;

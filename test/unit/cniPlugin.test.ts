@@ -671,6 +671,15 @@ describe('while the daemon is restarted', () => {
     expect(await pending).toMatchObject({ status: 0, stdout: '{}' });
   });
 
+  test.each([0.05, 0.6])('a socket that is listened on %d s after it was made is found', async (seconds) => {
+    const script = `use Socket; socket(my $s, AF_UNIX, SOCK_STREAM, 0); bind($s, sockaddr_un($ARGV[0])) or die;
+      select(undef, undef, undef, $ARGV[1]); listen($s, 5); accept(my $c, $s); sysread($c, my $b, 4096);
+      syswrite($c, "HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: 2\\r\\n\\r\\n{}");`;
+    const pending = plugin.call('ADD');
+    await run(['perl', '-e', script, plugin.socket, String(seconds)]);
+    expect(await pending).toMatchObject({ status: 0, stdout: '{}' });
+  });
+
   test('it is waited for 5 s', async () => {
     const begin = performance.now();
     expect(errorOf(await plugin.call('ADD'))).toMatchObject({ code: 11 });
