@@ -1,7 +1,9 @@
 import { once } from 'node:events';
-import { rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { chmod, rename, rm } from 'node:fs/promises';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import net from 'node:net';
+import { dirname, join } from 'node:path';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { CNI, EXIT, HEALTH } from '../contract.ts';
 import { LodenError } from '../errors.ts';
@@ -156,7 +158,6 @@ export async function serveControl(path: string, parts: ApiParts): Promise<Async
       exitCode: EXIT.busy,
     });
   }
-  await rm(path, { force: true });
   const underway = new Set<Promise<void>>();
   const { plugin } = parts;
   const answerCall =
@@ -167,13 +168,25 @@ export async function serveControl(path: string, parts: ApiParts): Promise<Async
       return work;
     });
   const server = serve((method, url) => answer(method, url, parts), MOST_LOCAL, answerCall);
-  // The socket file is made inside listen(), before it returns: nothing else runs under this umask.
-  const umask = process.umask(0o117);
-  const listening = listen(server, { path, backlog: MOST_LOCAL }, path);
-  process.umask(umask);
-  await listening;
-  // The file goes with the server.
-  return closer(server, underway);
+  // Under another name, no longer than its own, until its mode is right: the umask is of all threads, and others make files.
+  const temporary = join(dirname(path), '.new');
+  await rm(temporary, { force: true });
+  await listen(server, { path: temporary, backlog: MOST_LOCAL }, path);
+  const closing = closer(server, underway);
+  try {
+    await chmod(temporary, 0o660);
+    await rename(temporary, path);
+  } catch (cause) {
+    await closing[Symbol.asyncDispose]();
+    throw new LodenError(`cannot listen on ${path}: ${(cause as Error).message}`, { cause });
+  }
+  return {
+    [Symbol.asyncDispose]: async () => {
+      // First, so that a plugin waits for the next daemon.
+      rmSync(path, { force: true });
+      await closing[Symbol.asyncDispose]();
+    },
+  };
 }
 
 /** /healthz and /readyz over TCP (`--healthz-ip`, `--healthz-port`). */

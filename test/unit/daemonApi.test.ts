@@ -1,8 +1,8 @@
-import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import type { PluginAnswer } from '../../src/cni/types.ts';
 import { CNI, EXIT } from '../../src/contract.ts';
 import { type ApiParts, answer, type Resource, serveControl, serveHealth } from '../../src/daemon/api.ts';
@@ -63,6 +63,26 @@ describe('the control socket', () => {
       body: expect.stringMatching('out of order'),
     });
     expect(await unixHttp(path, '/healthz')).toMatchObject({ status: 200 });
+  });
+
+  test('has its mode before anybody finds it, touches no umask, and goes first at the end', async () => {
+    const path = join(dir, 'm.sock');
+    const umask = vi.spyOn(process, 'umask');
+    const api = await serveControl(path, parts());
+    expect(umask).not.toHaveBeenCalled();
+    umask.mockRestore();
+    expect(statSync(path).mode & 0o7777).toBe(0o660);
+    expect(existsSync(join(dir, '.new'))).toBe(false);
+    const ending = api[Symbol.asyncDispose]();
+    expect(existsSync(path)).toBe(false);
+    await ending;
+  });
+
+  test('that cannot be put in its place is no server', async () => {
+    const path = join(dir, 'taken.sock');
+    mkdirSync(join(path, 'x'), { recursive: true });
+    await expect(serveControl(path, parts())).rejects.toThrow(`cannot listen on ${path}`);
+    await expect(unixHttp(join(dir, '.new'), '/healthz')).rejects.toThrow();
   });
 
   test('is refused beside a living daemon, and replaces the file of a dead one', async () => {
