@@ -1,5 +1,4 @@
 import { closeSync, constants, ftruncateSync, linkSync, rmSync, unlinkSync } from 'node:fs';
-import { join } from 'node:path';
 import { type Addr, formatAddr, parseAddr } from '../../net/addr.ts';
 import { openPlain, writeAll } from '../plainFile.ts';
 import type { Spares } from '../spares.ts';
@@ -23,10 +22,10 @@ const codeOf = (cause: unknown): string | undefined => (cause as NodeJS.ErrnoExc
 export function createExclusively(dir: string, name: string, text: string, spares?: Spares): boolean {
   const spare = spares?.take();
   if (spare !== undefined) {
-    const made = nameSpare(spare, join(dir, name), text);
+    const made = nameSpare(spare, `${dir}/${name}`, text);
     if (made !== undefined) return made;
   }
-  const temporary = join(dir, TEMPORARY);
+  const temporary = `${dir}/${TEMPORARY}`;
   const fd = openNew(temporary);
   try {
     writeAll(fd, text, 0);
@@ -36,7 +35,7 @@ export function createExclusively(dir: string, name: string, text: string, spare
   } finally {
     closeSync(fd);
   }
-  return giveName(temporary, join(dir, name));
+  return giveName(temporary, `${dir}/${name}`);
 }
 
 /** Undefined: it would not do, and is gone. */
@@ -84,7 +83,7 @@ function openNew(path: string): number {
 /** Remove a file that may be gone. */
 export function removeFile(dir: string, name: string): void {
   try {
-    unlinkSync(join(dir, name));
+    unlinkSync(`${dir}/${name}`);
   } catch (cause) {
     if (codeOf(cause) !== 'ENOENT') throw cause;
   }
@@ -94,7 +93,7 @@ const lastFile = (set: number): string => `last_reserved_ip.${set}`;
 
 /** The address that was given away last out of a set of ranges, if that can be told. */
 export function readLast(dir: string, set: number): Addr | undefined {
-  return parseAddr(readEntry(join(dir, lastFile(set)))?.text ?? '');
+  return parseAddr(readEntry(`${dir}/${lastFile(set)}`)?.text ?? '');
 }
 
 /**
@@ -103,7 +102,7 @@ export function readLast(dir: string, set: number): Addr | undefined {
  */
 export function writeLast(dir: string, set: number, address: Addr, before: Addr | undefined): void {
   const text = formatAddr(address);
-  const fd = openPlain(join(dir, lastFile(set)), constants.O_WRONLY | constants.O_CREAT, FILE_MODE);
+  const fd = openPlain(`${dir}/${lastFile(set)}`, constants.O_WRONLY | constants.O_CREAT, FILE_MODE);
   try {
     writeAll(fd, text, 0);
     if (!before || formatAddr(before).length > text.length) ftruncateSync(fd, text.length);

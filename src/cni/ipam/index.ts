@@ -1,5 +1,4 @@
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
 import { Slices } from '../../kernel/slices.ts';
 import type { Addr, Family } from '../../net/addr.ts';
 import { addressOf, readEntry, type StoreEntry } from './entry.ts';
@@ -73,7 +72,7 @@ export class StoreIndex {
       const address = addressOf(name);
       if (!address) continue;
       const there = known(address);
-      const found = there ?? readEntry(join(this.#dir, name));
+      const found = there ?? readEntry(`${this.#dir}/${name}`);
       if (!found) continue;
       const entry = 'address' in found ? found : { address, owner: found.text, name, mtimeMs: found.mtimeMs };
       entries[address.family].set(address.value, entry);

@@ -31,6 +31,7 @@ export class Ipam {
     { readonly mtime: bigint; readonly addresses: readonly { readonly address: Addr }[] }
   >();
   readonly #spares: Spares | undefined;
+  readonly #paths = new Map<string, string>();
 
   /** `spares`: a directory of our own for files that are used again, on the file system of the stores. */
   constructor(spares?: string) {
@@ -125,21 +126,33 @@ export class Ipam {
     return store;
   }
 
-  #path({ dataDir, network }: StoreName): string {
-    const path = join(dataDir, network);
-    if (
-      !isAbsolute(dataDir) ||
-      dataDir.includes('\0') ||
-      !/^[^/\0]+$/.test(network) ||
-      dirname(path) !== normalize(dataDir).replace(/(?<=.)\/+$/, '')
-    )
-      throw new CniError(
-        CODE.invalidConfig,
-        `network ${JSON.stringify(network).slice(0, 100)} cannot have an address store in ${JSON.stringify(dataDir).slice(0, 200)}: ` +
-          'ipam.dataDir must be an absolute path, and the name a plain file name',
-      );
+  #path(at: StoreName): string {
+    // Neither has a zero byte in it when it is good.
+    const key = `${at.network}\0${at.dataDir}`;
+    let path = this.#paths.get(key);
+    if (path === undefined) {
+      path = pathOf(at);
+      if (this.#paths.size < MOST_STORES) this.#paths.set(key, path);
+    }
     return path;
   }
+}
+
+/** Where a store is. Throws {@link CniError} when it cannot be. */
+function pathOf({ dataDir, network }: StoreName): string {
+  const path = join(dataDir, network);
+  if (
+    !isAbsolute(dataDir) ||
+    dataDir.includes('\0') ||
+    !/^[^/\0]+$/.test(network) ||
+    dirname(path) !== normalize(dataDir).replace(/(?<=.)\/+$/, '')
+  )
+    throw new CniError(
+      CODE.invalidConfig,
+      `network ${JSON.stringify(network).slice(0, 100)} cannot have an address store in ${JSON.stringify(dataDir).slice(0, 200)}: ` +
+        'ipam.dataDir must be an absolute path, and the name a plain file name',
+    );
+  return path;
 }
 
 /** What is in a directory; nothing when there is none. */

@@ -63,7 +63,7 @@ export class StoreLock {
 
 /** Opened anew each time: who removed the directory meanwhile has a lock of another file. */
 function openLock(dir: string): number {
-  const open = () => openPlain(join(dir, 'lock'), constants.O_RDONLY | constants.O_CREAT, LOCK_MODE);
+  const open = () => openPlain(`${dir}/lock`, constants.O_RDONLY | constants.O_CREAT, LOCK_MODE);
   try {
     return open();
   } catch (cause) {

@@ -1,15 +1,21 @@
-import { readdirSync, statSync } from 'node:fs';
-import { opendir } from 'node:fs/promises';
+import { opendirSync } from 'node:fs';
+import { Slices } from '../../kernel/slices.ts';
 
-/** Bytes of a directory that is read in one go, which is much faster: some thousand names at most, in a few milliseconds. */
-const SMALL = 64 * 1024;
-/** Names that are asked for at once of a larger one. */
+/** Names that the kernel is asked for at once. */
 const BATCH = 256;
 
 /** What a directory holds; others get turns while a large one is read. Rejects with what readdir(3) says. */
 export async function namesIn(dir: string): Promise<readonly string[]> {
-  if (statSync(dir).size <= SMALL) return readdirSync(dir);
   const names: string[] = [];
-  for await (const { name } of await opendir(dir, { bufferSize: BATCH })) names.push(name);
+  const slices = new Slices();
+  const open = opendirSync(dir, { bufferSize: BATCH });
+  try {
+    for (let entry = open.readSync(); entry !== null; entry = open.readSync()) {
+      names.push(entry.name);
+      if (slices.isOver) await slices.next();
+    }
+  } finally {
+    open.closeSync();
+  }
   return names;
 }

@@ -124,7 +124,7 @@ export class Store {
       const slices = new Slices();
       for (const entry of entries) {
         if (slices.isOver) await slices.next();
-        if (readEntry(join(this.dir, entry.name))?.text !== entry.owner) continue;
+        if (readEntry(`${this.dir}/${entry.name}`)?.text !== entry.owner) continue;
         this.#drop(entry);
         freed.push(entry);
       }
@@ -172,14 +172,14 @@ export class Store {
         return entry;
       }
       if (wanted) {
-        const by = holder ?? describeOwner(readEntry(join(this.dir, name))?.text ?? '');
+        const by = holder ?? describeOwner(readEntry(`${this.dir}/${name}`)?.text ?? '');
         throw new CniError(CODE.addressTaken, `address ${formatAddr(wanted)} is asked for, but ${by} has it`);
       }
       // Another network, a moment ago: it is known now.
       if (holder !== undefined) continue;
       // Somebody who does not know of the lock, or was quicker than the directory's clock.
       await this.#index.read();
-      this.#index.add({ address, owner: readEntry(join(this.dir, name))?.text ?? '', name, mtimeMs: 0 });
+      this.#index.add({ address, owner: readEntry(`${this.dir}/${name}`)?.text ?? '', name, mtimeMs: 0 });
     }
   }
 
@@ -221,7 +221,7 @@ export class Store {
     const freed: Addr[] = [];
     for (const entry of [...this.#index.all()]) {
       // Read again: it may be another's by now.
-      if (entry.owner !== text || readEntry(join(this.dir, entry.name))?.text !== text) continue;
+      if (entry.owner !== text || readEntry(`${this.dir}/${entry.name}`)?.text !== text) continue;
       this.#drop(entry);
       freed.push(entry.address);
     }
@@ -231,7 +231,7 @@ export class Store {
   }
 
   #drop(entry: StoreEntry): void {
-    if (this.#spares) this.#spares.put(join(this.dir, entry.name));
+    if (this.#spares) this.#spares.put(`${this.dir}/${entry.name}`);
     else removeFile(this.dir, entry.name);
     this.#index.remove(entry);
   }
