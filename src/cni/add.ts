@@ -7,6 +7,7 @@ import { CniError, CODE } from './errors.ts';
 import { inUse } from './inUse.ts';
 import { type AddressRange, rangeOf } from './ipam/choose.ts';
 import type { Reservation } from './ipam/store.ts';
+import { podMtu } from './mtu.ts';
 import type { LodenConfig } from './protocol/config.ts';
 import { ownNetns } from './protocol/failure.ts';
 import { mergeResults } from './protocol/prevResult.ts';
@@ -47,12 +48,12 @@ export function add(ctx: Context, req: AddRequest, config: LodenConfig): Promise
       const attachment = complete(begun, req, ranges, addresses);
       using netns = await opening;
       if (netns.id === req.forbiddenNetns) throw ownNetns();
-      await ctx.engine.add(attachment, network, (subnet) => inUse(ctx, subnet), netns);
+      const { bridgeMac } = await ctx.engine.add(attachment, network, (subnet) => inUse(ctx, subnet), netns);
       made = attachment;
       if (ctx.step) await ctx.step('attached');
       ctx.records.attached(attachment);
       if (ctx.step) await ctx.step('recorded');
-      const ours = resultOf(attachment, { dns: config.dns });
+      const ours = resultOf(attachment, { bridgeMac, dns: config.dns });
       return formatResult(req.version, req.prevResult ? mergeResults(req.prevResult, ours) : ours);
     } catch (error) {
       // Idempotent; nothing to be closed when it never opened.
@@ -95,6 +96,7 @@ async function refuseSecond(ctx: Context, req: AddRequest): Promise<void> {
 
 /** What is known before there are addresses. */
 function blank(req: AddRequest, config: LodenConfig, network: NodeNetwork): Attachment {
+  const mac = hostMac(req);
   return {
     containerId: req.containerId,
     ifname: req.ifname,
@@ -103,9 +105,9 @@ function blank(req: AddRequest, config: LodenConfig, network: NodeNetwork): Atta
     mode: config.mode,
     ...(config.mode === 'bridge' ? { bridge: config.bridge } : {}),
     hostIf: hostIfName(req),
-    hostMac: hostMac(req),
-    mac: hostMac(req),
-    mtu: config.mtu ?? network.mtu,
+    hostMac: mac,
+    mac,
+    mtu: podMtu(config.mtu, network),
     hairpin: config.hairpin,
     addresses: [],
     routes: config.routes,

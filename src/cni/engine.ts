@@ -1,3 +1,4 @@
+import type { Mac } from '../net/mac.ts';
 import type { Prefix } from '../net/prefix.ts';
 import type { PodNetns } from './attach/netns.ts';
 import type { PodEnd } from './attach/podEnd.ts';
@@ -13,8 +14,16 @@ export interface NodeChange {
 
 /** The kernel's side of attachments, as the commands need it: {@link Attacher} of src/cni/attach/. All throw CniError. */
 export interface Engine {
-  /** Make everything, or nothing: what fails leaves no trace. `inUse`: do pods hold addresses of this prefix? */
-  add(a: Attachment, node: NodeNetwork, inUse: (subnet: Prefix) => boolean, netns?: PodNetns): Promise<void>;
+  /**
+   * Make everything, or nothing: what fails leaves no trace. `inUse`: do pods hold addresses of this prefix? Resolves to the MAC of the
+   * bridge, if there is one, which others may have made.
+   */
+  add(
+    a: Attachment,
+    node: NodeNetwork,
+    inUse: (subnet: Prefix) => boolean,
+    netns?: PodNetns,
+  ): Promise<{ readonly bridgeMac: Mac | undefined }>;
   /** Remove everything; nothing there is fine. `hostMac`: known of an attachment whose alias somebody has changed. */
   remove(a: Pick<Attachment, 'hostIf'> & Partial<Pick<Attachment, 'hostMac'>>): Promise<void>;
   /** Remove an interface that no record tells of, inside the container. True: it was there. */

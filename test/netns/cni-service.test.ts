@@ -83,6 +83,29 @@ describe('an attachment', () => {
     });
   });
 
+  test('is told with what its interfaces are, the bridge as others may have made it', async () => {
+    const link = async (name: string, netns = host.netns) =>
+      (await netns.ipJson<{ address: string }[]>(`link show ${name}`))[0]!.address;
+    type Interfaces = { readonly interfaces: readonly { readonly name: string; readonly mac: string }[] };
+    const told = async (more: object) => {
+      try {
+        const { interfaces } = resultOf(await host.ask('ADD', c1(), { ...more })) as unknown as Interfaces;
+        for (const { name, mac } of interfaces)
+          expect([name, mac]).toEqual([name, await link(name, name === 'eth0' ? pod : host.netns)]);
+        return interfaces.length;
+      } finally {
+        await host.ask('DEL', c1());
+      }
+    };
+    await host.open();
+    expect(await told({})).toBe(3);
+    // Changed behind our back, it is told as it is, a moment later.
+    await host.netns.ip('link set cni0 address 02:00:00:00:00:77');
+    await until('the change to be known', async () => (await told({}).catch(() => 0)) === 3);
+    expect(await link('cni0')).toBe('02:00:00:00:00:77');
+    expect(await told({ mode: 'ptp' })).toBe(2);
+  });
+
   test('CHECK tells what is missing, in store and kernel', async () => {
     await host.open();
     const prevResult = resultOf(await host.ask('ADD', c1()));

@@ -89,7 +89,12 @@ export class Attacher {
    * Attaches a container, and leaves nothing behind if that fails. `netns`: its namespace if the caller has opened it
    * already, which stays the caller's. `inUse`: do pods hold addresses of this prefix?
    */
-  async add(a: Attachment, node: NodeNetwork, inUse: InUse, netns?: PodNetns): Promise<void> {
+  async add(
+    a: Attachment,
+    node: NodeNetwork,
+    inUse: InUse,
+    netns?: PodNetns,
+  ): Promise<{ readonly bridgeMac: Mac | undefined }> {
     await this.#gate.enter();
     try {
       if (netns) return await this.#addTo(a, node, inUse, netns);
@@ -100,11 +105,16 @@ export class Attacher {
     }
   }
 
-  async #addTo(a: Attachment, node: NodeNetwork, inUse: InUse, netns: PodNetns): Promise<void> {
+  async #addTo(
+    a: Attachment,
+    node: NodeNetwork,
+    inUse: InUse,
+    netns: PodNetns,
+  ): Promise<{ readonly bridgeMac: Mac | undefined }> {
     for (let attempt = 1; ; attempt++) {
       const bridge = await this.#prepare(a, node, inUse);
       const failure = await this.#attach(a, netns, bridge);
-      if (failure === undefined) return;
+      if (failure === undefined) return { bridgeMac: bridge?.mac };
       const again = attempt === 1 && (await this.#isCured(a, netns, failure));
       if (!again) throw kernelFailure(`attach ${named(a)}`, failure);
     }

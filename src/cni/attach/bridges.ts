@@ -178,7 +178,8 @@ export class Bridges {
     // A bridge that is gone is made again by the next pod: whoever has removed it may have had a reason.
     void this.#queue(async () => {
       if (this.#isClosed || this.#known.get(known.wish.name) !== known) return;
-      if (await this.#kernel.linkNamed(known.wish.name)) await this.#put(known);
+      if (await this.#kernel.linkNamed(known.wish.name))
+        known.ready = Promise.resolve(await this.#put(known));
       else this.#forget(known);
     }).catch(() => this.#forget(known));
   }
