@@ -205,7 +205,7 @@ describe('install', () => {
   test('keeps the last of several that it replaces by force', async () => {
     for (const version of ['1', '2']) {
       put('opt/bin/flannel', `#!${version}`);
-      await install({ force: true });
+      expect((await install({ force: true })).states['opt/bin/flannel']).toBe('written');
     }
     await uninstall();
     expect(text('opt/bin/flannel')).toBe('#!2');
@@ -249,6 +249,16 @@ describe('install', () => {
     expect((await install({ force: true })).states['opt/bin/flannel']).toBe('written');
     expect(lstatSync(join(bin, 'flannel')).isFile()).toBe(true);
     expect(existsSync(join(bin, 'nowhere'))).toBe(false);
+  });
+
+  test('does not go in place of a directory', async () => {
+    mkdirSync(join(bin, 'flannel'), { recursive: true });
+    const { files } = await install({ force: true });
+    expect(files[1]).toMatchObject({
+      state: 'failed',
+      reason: expect.stringMatching(/in its place.*--bin-dir/),
+    });
+    expect(readdirSync(bin).sort()).toEqual(['flannel', 'loden']);
   });
 
   test('does not wait for a pipe', async () => {
@@ -402,6 +412,12 @@ describe('uninstall', () => {
       if (state === 'kept') expect(reason).toMatch(/99-other\.conf names it.*--force/);
     const after = (await uninstall({ force: true })).states;
     for (const name of names) expect(after[`opt/bin/${name}`]).toBe('removed');
+  });
+
+  test('keeps the plugin that a configuration of somebody else under our name needs', async () => {
+    put('opt/bin/flannel', plugin('1'));
+    put(CONF, '{"plugins":[{"type":"flannel"}]}');
+    expect((await uninstall()).states).toMatchObject({ [CONF]: 'kept', 'opt/bin/flannel': 'kept' });
   });
 
   test('puts a flannel back also where it is needed, but no loden', async () => {

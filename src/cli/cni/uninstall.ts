@@ -41,10 +41,10 @@ async function removeConf(path: string, force: boolean): Promise<Outcome> {
   return { path, state: owner === 'changed' ? 'failed' : 'kept', reason };
 }
 
-/** Which configuration that is not ours, the first of them, names which of our plugin's names. */
+/** Which configuration of those that are left, the first of them, names which of our plugin's names. */
 async function neededBy(confDir: string): Promise<ReadonlyMap<string, string>> {
   const needed = new Map<string, string>();
-  const others = (await readdir(confDir).catch(() => [])).filter((name) => isConf(name) && name !== CONFLIST);
+  const others = (await readdir(confDir).catch(() => [])).filter((name) => isConf(name));
   for (const path of others.sort().map((name) => join(confDir, name))) {
     const there = await look(path).catch(() => 'other' as const);
     if (typeof there !== 'object') continue;
