@@ -165,7 +165,8 @@ export class CniService {
       'config' in req && req.config.type === 'flannel' && req.config.subnetFile !== this.#parts.subnetFile;
     if ((req.command === 'STATUS' || req.command === 'ADD') && !isOther && !this.#parts.node().ready)
       await this.#hold.pass();
-    if (this.#ending) throw new CniError(CODE.tryAgainLater, 'the loden daemon is stopping; try again');
+    if (this.#deadline !== undefined && !this.#parts.node().ready && req.command === 'ADD' && !isOther)
+      throw new CniError(CODE.tryAgainLater, 'the loden daemon is stopping; try again');
     if (req.command !== 'ADD' && req.command !== 'DEL') return;
     const queued = this.#queue.before(keyOf(req));
     if (queued === undefined) return;
@@ -306,10 +307,9 @@ export class CniService {
     return false;
   }
 
-  /** The end begins: refuse new calls. Idempotent. */
+  /** The end begins. Calls that come before the socket is closed are still answered. Idempotent. */
   end(): void {
     this.#deadline ??= performance.now() + GRACE;
-    this.#ending = true;
     this.#end.abort();
     this.#hold.release();
   }
@@ -317,6 +317,7 @@ export class CniService {
   /** Let calls under way end, for a while since {@link end}; the rest is taken back at the next start. */
   async close(): Promise<void> {
     this.end();
+    this.#ending = true;
     const left = Math.max(LAST_GRACE, this.#deadline! - performance.now());
     const stop = this.#queue.stop();
     await Promise.race([

@@ -19,6 +19,8 @@ const SLICE = 4;
 const [MOST_LOCAL, MOST_REMOTE] = [1024, 64];
 /** Milliseconds that calls of the plugin have at the end. */
 const GRACE = 5_000;
+/** Milliseconds that who has connected has to ask, at the end, and turns of the event loop until all who have are accepted. */
+const [LINGER, TURNS] = [1_000, 4];
 /** Characters gathered before they are written. */
 const BATCH = 16_384;
 
@@ -131,6 +133,33 @@ const closer = (server: Server, underway?: ReadonlySet<Promise<void>>): AsyncDis
   },
 });
 
+/** Who has connected and not asked yet. A server that is closed drops them, and a plugin cannot know that nothing was begun. */
+class Newcomers {
+  readonly #sockets = new Set<net.Socket>();
+  #isEmpty: (() => void) | undefined;
+
+  constructor(server: Server) {
+    server.on('connection', (socket: net.Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#forget(socket));
+    });
+    server.on('request', ({ socket }: IncomingMessage) => this.#forget(socket));
+  }
+
+  /** Resolves when all have asked or are gone, and those that wait to be accepted too; after a while at the latest. */
+  async gone(): Promise<void> {
+    for (let turn = 0; turn < TURNS; turn++) await nextTurn();
+    if (this.#sockets.size === 0) return;
+    const empty = new Promise<void>((resolve) => (this.#isEmpty = resolve));
+    await Promise.race([empty, sleep(LINGER, undefined, { ref: false })]);
+  }
+
+  #forget(socket: net.Socket): void {
+    this.#sockets.delete(socket);
+    if (this.#sockets.size === 0) this.#isEmpty?.();
+  }
+}
+
 function listen(server: Server, where: net.ListenOptions, name: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (cause) =>
@@ -172,6 +201,7 @@ export async function serveControl(path: string, parts: ApiParts): Promise<Async
   const temporary = join(dirname(path), '.new');
   await rm(temporary, { force: true });
   await listen(server, { path: temporary, backlog: MOST_LOCAL }, path);
+  const newcomers = new Newcomers(server);
   const closing = closer(server, underway);
   try {
     await chmod(temporary, 0o660);
@@ -182,8 +212,9 @@ export async function serveControl(path: string, parts: ApiParts): Promise<Async
   }
   return {
     [Symbol.asyncDispose]: async () => {
-      // First, so that a plugin waits for the next daemon.
+      // First, so that a plugin waits for the next daemon; who has found it is answered.
       rmSync(path, { force: true });
+      await newcomers.gone();
       await closing[Symbol.asyncDispose]();
     },
   };

@@ -1,7 +1,10 @@
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import type { PluginAnswer } from '../../src/cni/types.ts';
 import { CNI, EXIT } from '../../src/contract.ts';
@@ -204,6 +207,36 @@ describe("the plugin's resource", () => {
       code: 4,
       msg: expect.stringContaining('user 65534 may not'),
     });
+  });
+
+  test('answers who has connected before the end, and asks after it has begun', async () => {
+    const path = join(dir, 'late.sock');
+    const server = await serveControl(path, {
+      ...parts(),
+      plugin: async () => ({ kind: 'done', result: { ok: 1 } }),
+    });
+    const open = () => {
+      const socket = net.connect(path);
+      let text = '';
+      socket
+        .setEncoding('utf8')
+        .on('data', (d: string) => (text += d))
+        .on('error', () => {});
+      return { socket, ended: once(socket, 'close').then(() => text) };
+    };
+    const body = JSON.stringify(call);
+    const post = `POST ${CNI.resource} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+    const [asks, leaves] = [open(), open()];
+    await Promise.all([once(asks.socket, 'connect'), once(leaves.socket, 'connect')]);
+    // Connected as far as the kernel is asked, and not accepted yet.
+    const early = Array.from({ length: 20 }, open);
+    const ending = server[Symbol.asyncDispose]();
+    for (const { socket } of early) socket.write(post);
+    await sleep(50);
+    asks.socket.write(post);
+    leaves.socket.destroy();
+    for (const { ended } of [asks, ...early]) expect(await ended).toContain('{"ok":1}');
+    await ending;
   });
 
   test('answers a hundred at once, however long each takes, and ends those under way when it closes', async () => {
