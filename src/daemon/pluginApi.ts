@@ -50,7 +50,7 @@ function readBody(req: IncomingMessage): Promise<string> {
 
 /**
  * In one go, on the event loop: a request has some kilobytes. One of the greatest length, a configuration and an environment of 1 MiB
- * each, escaped, and a delegate's result, takes some tens of milliseconds, and only root can send it.
+ * each, escaped, and a delegate's result, takes a tenth of a second, and only root can send it.
  */
 function parseBody(text: string): PluginCall {
   let body: unknown;
