@@ -73,7 +73,10 @@ export class KernelError extends LodenError {
   /** The kernel's own words (NLMSGERR_ATTR_MSG), if it said any. */
   readonly extack: string | undefined;
   constructor(e: { errno: number; code: string; op: string; object: string; extack?: string | undefined }) {
-    super(`${e.op} ${e.object}: ${e.code}${e.extack ? `: ${e.extack}` : ''}`, { retry: 'backoff' });
+    // `create link` of `link eth0`: the kind is said once.
+    const [verb, kind] = e.op.split(' ');
+    const what = kind !== undefined && e.object.startsWith(`${kind} `) ? verb : e.op;
+    super(`${what} ${e.object}: ${e.code}${e.extack ? `: ${e.extack}` : ''}`, { retry: 'backoff' });
     this.errno = e.errno;
     this.code = e.code;
     this.op = e.op;

@@ -447,7 +447,7 @@ describe('what cannot be', () => {
         ]),
       { mode, families: [4, 6] },
     );
-    expect(failures[0]).toMatch(new RegExp(`^EEXIST create link link ${HOST_IF}`));
+    expect(failures[0]).toMatch(new RegExp(`^EEXIST create link ${HOST_IF}`));
     expect(failures.slice(1).every((o) => o.includes('could not be made'))).toBe(true);
     expect(failures.length > 1).toBe(mode === 'ptp');
     expect(done.pod).toBeUndefined();
@@ -484,7 +484,7 @@ describe('what cannot be', () => {
       const fresh = new Map([[HOST_IF, undefined]]);
       const done = await reconcileOnce(host, hostObjects(wanted, 0), { apply: true, fresh });
       expect(done.failures.map((e) => e.message)).toEqual([
-        `create link link ${HOST_IF}: ENODEV: there is no device cni0`,
+        `create link ${HOST_IF}: ENODEV: there is no device cni0`,
       ]);
       const look = await reconcileOnce(host, hostObjects(wanted), { apply: false });
       expect(look).toEqual({
@@ -535,7 +535,7 @@ describe('what cannot be', () => {
         'address 10.42.1.2/24 dev eth0 is missing: there is no device eth0 for it',
       );
       expect(failures[0]!.message).toBe(
-        'create link link eth0: EEXIST: there is a device of type bridge of this name',
+        'create link eth0: EEXIST: there is a device of type bridge of this name',
       );
       expect(failures).toHaveLength(differences.length);
       expect(await text(at.pod)).toBe(before);
@@ -551,7 +551,7 @@ describe('what cannot be', () => {
     try {
       const { differences, failures } = await reconcileOnce(kernel, podObjects(wanted), { apply: true });
       expect(differences[0]).toBe('link eth0 is missing');
-      expect(failures[0]!.message).toBe('create link link eth0: ENODEV: there is no device eth0');
+      expect(failures[0]!.message).toBe('create link eth0: ENODEV: there is no device eth0');
       expect(await text(at.pod)).toBe(before);
     } finally {
       kernel.close();

@@ -391,6 +391,22 @@ describe('release', () => {
     expect(texts(await ipam.release(pods(), owner('other'), false))).toEqual(['10.42.1.2']);
   });
 
+  test.each([
+    ['an id as long as may be', 'x'.repeat(1000), 'eth0'],
+    ['an interface that ends in what only we trim', 'c1', 'eth0\ufeff'],
+    ['one that ends in what only host-local trims', 'c1', 'eth0\u0085'],
+    ['one that begins so', '\u3000c1', 'eth0'],
+  ])('frees %s', async (_, containerId, ifname) => {
+    for (const release of [new Ipam(), undefined]) {
+      const ipam = new Ipam();
+      await ipam.reserve(pods(), ask(containerId, { ifname }));
+      await expect(ipam.reserve(pods(), ask(containerId, { ifname }))).rejects.toMatchObject({
+        code: CODE.addressTaken,
+      });
+      expect(await (release ?? ipam).release(pods(), owner(containerId, ifname), true)).toHaveLength(1);
+    }
+  });
+
   test('of nothing reads no file that is known', async () => {
     const ipam = new Ipam();
     mkdirSync(join(dataDir, 'pods'), { recursive: true });

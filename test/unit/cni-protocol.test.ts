@@ -119,6 +119,11 @@ describe.each([undefined, ...VERSIONS])('with cniVersion %s', (given) => {
       });
     }
     expect(errorOf(call('ADD', conf(), { CNI_CONTAINERID: `a${'A-_.9'.repeat(100)}` }))).toBeUndefined();
+    expect(errorOf(call('ADD', conf(), { CNI_CONTAINERID: 'a'.repeat(1000) }))).toBeUndefined();
+    expect(errorOf(call('ADD', conf(), { CNI_CONTAINERID: 'a'.repeat(1001) }))).toMatchObject({
+      code: 4,
+      msg: 'containerID is too long: it has 1001 bytes, and may have 1000',
+    });
   });
 
   test.each([
@@ -129,6 +134,14 @@ describe.each([undefined, ...VERSIONS])('with cniVersion %s', (given) => {
     ...['a/b', 'a:b', 'a b', 'a\tb', 'a\u0085', 'a\u00a0b', '\u2003', 'a\u3000'].map((n) => [
       n,
       'interface name contains / or : or whitespace characters',
+    ]),
+    ...['a\u0000', '\u007f', 'eth0\ufeff', 'e\u200bth0', '\u202eeth'].map((n) => [
+      n,
+      'interface name contains control or format characters',
+    ]),
+    ...['all', 'default'].map((n) => [
+      n,
+      `interface name is ${n}, which stands for all interfaces in /proc/sys/net`,
     ]),
     ['eth%d', 'interface name contains %, for which the kernel would put a number'],
   ])('interface name %j: %s', (name, msg, details) => {

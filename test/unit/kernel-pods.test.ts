@@ -279,9 +279,7 @@ describe('what is sent', () => {
     const { socket } = told((type) => (type === rtnl.RTM_NEWADDR ? 22 : 0));
     const kernel = new NetlinkKernel(socket, { netnsFd: 3 });
     const { failures } = await reconcileOnce(kernel, hostObjects(wanted, 5), { apply: true, fresh });
-    expect(failures.map((e) => e.message)).toEqual([
-      `create address address 10.42.1.1/32 dev ${HOST_IF}: EINVAL`,
-    ]);
+    expect(failures.map((e) => e.message)).toEqual([`create address 10.42.1.1/32 dev ${HOST_IF}: EINVAL`]);
   });
 
   test('a socket that fails amid it fails the whole, and nothing is left unhandled', async () => {

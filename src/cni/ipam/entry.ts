@@ -6,11 +6,23 @@ import type { AttachmentId } from '../types.ts';
 
 /** Between container and interface; host-local's own, on every system. */
 const SEPARATOR = '\r\n';
-/** Bytes of a file that are looked at: an id and an interface are far shorter, and what is longer is nobody's we know. */
+/** Bytes of a file that are looked at: an id (1000 at most) and an interface are shorter, and what is longer is nobody's we know. */
 const LONGEST = 4096;
 
-/** What a reservation's file holds. */
-export const ownerText = (owner: AttachmentId): string => `${owner.containerId}${SEPARATOR}${owner.ifname}`;
+/** What Go's strings.TrimSpace takes away, which is what host-local uses, and not the same as trim() here (U+0085, U+FEFF). */
+const SPACES = new Set('\t\n\v\f\r \u0085\u00a0\u1680\u2028\u2029\u202f\u205f\u3000');
+for (let code = 0x2000; code <= 0x200a; code++) SPACES.add(String.fromCharCode(code));
+
+function trimmed(text: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && SPACES.has(text[start]!)) start++;
+  while (start < end && SPACES.has(text[end - 1]!)) end--;
+  return text.slice(start, end);
+}
+
+/** What a reservation's file holds. Without the spaces around it, for so it is read. */
+export const ownerText = (owner: AttachmentId): string =>
+  trimmed(`${owner.containerId}${SEPARATOR}${owner.ifname}`);
 
 /** One file of the store. */
 export interface StoreEntry {
@@ -31,7 +43,7 @@ export function parseOwner(text: string): {
   const at = text.indexOf(SEPARATOR);
   return at < 0
     ? { containerId: text, ifname: undefined }
-    : { containerId: text.slice(0, at).trim(), ifname: text.slice(at + SEPARATOR.length) };
+    : { containerId: trimmed(text.slice(0, at)), ifname: text.slice(at + SEPARATOR.length) };
 }
 
 /** The owner in words. */
@@ -65,7 +77,7 @@ export function readEntry(path: string): { readonly text: string; readonly mtime
   try {
     const stat = fstatSync(fd);
     const n = stat.isFile() ? readSync(fd, buffer, 0, LONGEST, 0) : 0;
-    return { text: buffer.toString('utf8', 0, n).trim(), mtimeMs: stat.mtimeMs };
+    return { text: trimmed(buffer.toString('utf8', 0, n)), mtimeMs: stat.mtimeMs };
   } catch {
     return { text: '', mtimeMs: Date.now() };
   } finally {
