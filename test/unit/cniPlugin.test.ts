@@ -625,6 +625,21 @@ describe('while a daemon that was killed is started again', () => {
     expect(calls).toHaveLength(1);
   });
 
+  test('for what is no socket nobody waits', async () => {
+    using other = new Plugin();
+    writeFileSync(other.socket, '');
+    await crash();
+    let started = false;
+    const pending = plugin.call('ADD').then((ended) => {
+      expect(started).toBe(true);
+      return ended;
+    });
+    expect(errorOf(await other.call('ADD')).msg).toContain('that is no socket');
+    started = true;
+    await startAgain();
+    expect(await pending).toMatchObject({ status: 0 });
+  });
+
   test('others do not', async () => {
     await crash();
     let started = false;

@@ -10,14 +10,20 @@ import { BINARY, errorOf, isRunning, json, Plugin } from '../support/cniBinary.t
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n';
 
+/** Whoever prints without end is to be always ahead: with a large buffer, and before all others. */
+const ALWAYS = 'setpriority(0, 0, -20);';
+
 describe.concurrent('what hangs', { timeout: 120_000 }, () => {
   // The longest first: not all run at once.
   test('a delegate that hangs is killed with all it has started, the next one sooner', async () => {
     using own = new Plugin();
     const pid = join(own.dir, 'pid');
     own.plugin('bridge', `echo begun; sleep 1000 & echo $! >${pid}; wait`);
-    // Its bytes are always ready.
-    own.plugin('portmap', 'exec cat /dev/zero');
+    // F_SETPIPE_SZ is 1031.
+    own.plugin(
+      'portmap',
+      `exec perl -e '${ALWAYS} fcntl(STDOUT, 1031, 1 << 20) or die; my $x = "x" x (1 << 19); syswrite(STDOUT, $x) while 1'`,
+    );
     let left: boolean | undefined;
     const { calls } = await own.serve((_, res, nth) => {
       const plugin = ['bridge', 'portmap'][nth];
@@ -82,22 +88,22 @@ describe.concurrent('what hangs', { timeout: 120_000 }, () => {
 
   test('a daemon whose bytes never end is given up', async () => {
     using own = new Plugin();
-    // Of each chunk a byte counts: what may come is not limited by the room for an answer.
-    const chunk = Buffer.from(`1;${'x'.repeat(30_000)}\r\n \r\n`);
-    const many = Buffer.concat(Array.from({ length: 8 }, () => chunk));
-    await own.serveRaw((socket) => {
-      socket.resume();
-      socket.write(`${OK}Transfer-Encoding: chunked\r\n\r\n`);
-      const more = (): void => {
-        while (socket.writable && socket.write(many));
-      };
-      socket.on('drain', more);
-      more();
-    });
-    expect(errorOf(await own.call('ADD', { timeout: 60_000 }))).toMatchObject({
-      code: 11,
-      msg: `the loden daemon at ${own.socket} has not answered for 30 s`,
-    });
+    // Of each chunk a byte counts: what may come is not limited by the room for an answer. SO_SNDBUFFORCE is 32.
+    const script = `${ALWAYS} use Socket; socket(my $s, AF_UNIX, SOCK_STREAM, 0); bind($s, sockaddr_un($ARGV[0])) or die;
+      listen($s, 5); syswrite(STDOUT, "x"); accept(my $c, $s); setsockopt($c, SOL_SOCKET, 32, pack("i", 8 << 20)) or die;
+      syswrite($c, "HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n");
+      my $chunk = "1;" . ("x" x 30000) . "\\r\\n \\r\\n"; my ($all, $at) = ($chunk x 32, 0);
+      while (1) { my $n = syswrite($c, $all, length($all) - $at, $at) or die; $at = ($at + $n) % length($all); }`;
+    const daemon = spawn('perl', ['-e', script, own.socket], { stdio: ['ignore', 'pipe', 'ignore'] });
+    try {
+      await once(daemon.stdout, 'data');
+      expect(errorOf(await own.call('ADD', { timeout: 60_000 }))).toMatchObject({
+        code: 11,
+        msg: `the loden daemon at ${own.socket} has not answered for 30 s`,
+      });
+    } finally {
+      daemon.kill('SIGKILL');
+    }
   });
 
   test('a daemon that accepts nobody any more is given up, as busy', async () => {
