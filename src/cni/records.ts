@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { closeSync, constants, ftruncateSync, mkdirSync, readdirSync, renameSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSmall } from '../subnet/files.ts';
@@ -30,8 +30,7 @@ export interface AttachmentRecord {
 export const keyOf = ({ containerId, ifname }: AttachmentId): string => `${containerId}\n${ifname}`;
 
 /** A container's id may be longer than a file name. */
-const fileOf = (id: AttachmentId): string =>
-  createHash('sha256').update(keyOf(id)).digest('hex').slice(0, 40);
+const fileOf = (id: AttachmentId): string => hash('sha256', keyOf(id)).slice(0, 40);
 
 /**
  * The attachments of this node, in memory and in one file each. A file is written when an ADD begins, gets a second line
@@ -103,11 +102,11 @@ export class Records {
   /** An ADD begins. Throws {@link CniError}. */
   begin(attachment: Attachment): void {
     const record: AttachmentRecord = { state: 'adding', attachment, since: Date.now() };
-    const path = join(this.#dir, `${fileOf(attachment)}${ADDING}`);
+    const path = `${this.#dir}/${fileOf(attachment)}${ADDING}`;
     const text = Buffer.from(formatRecord(record));
     // It gets its name when it is whole.
     const spare = this.#spares.pop() ?? this.#newSpare();
-    const from = join(this.#dir, spare);
+    const from = `${this.#dir}/${spare}`;
     let isOpen = false;
     try {
       const fd = openPlain(from, constants.O_WRONLY | constants.O_CREAT, FILE_MODE);
@@ -128,7 +127,7 @@ export class Records {
     const key = keyOf(attachment);
     const file = this.#open.get(key);
     const record: AttachmentRecord = { state: 'attached', attachment, since: Date.now() };
-    const path = join(this.#dir, fileOf(attachment));
+    const path = `${this.#dir}/${fileOf(attachment)}`;
     try {
       if (file === undefined) throw new Error('it was not begun');
       writeAll(file.fd, formatRecord(record), file.end);
@@ -143,7 +142,7 @@ export class Records {
   /** It is gone, or was never made. Idempotent; throws {@link CniError}. */
   remove(id: AttachmentId): void {
     const key = keyOf(id);
-    const path = join(this.#dir, fileOf(id));
+    const path = `${this.#dir}/${fileOf(id)}`;
     const state = this.#all.get(key)?.state;
     this.#close(key);
     try {
@@ -160,7 +159,7 @@ export class Records {
     const spare = this.#spares.length < MOST_SPARES ? this.#newSpare() : undefined;
     try {
       if (spare === undefined) unlinkSync(path);
-      else renameSync(path, join(this.#dir, spare));
+      else renameSync(path, `${this.#dir}/${spare}`);
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return;
       throw cause;

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { type Addr, addrBytes } from '../../net/addr.ts';
 import { localMac, type Mac, macFromBytes } from '../../net/mac.ts';
 import type { AttachmentId } from '../types.ts';
@@ -11,13 +11,13 @@ export interface Named extends AttachmentId {
 /** Bytes of text that the kernel takes as IFLA_IFALIAS: IFALIASZ of linux/if.h, less the NUL, less one (net/core/dev.c dev_set_alias). */
 const LONGEST_ALIAS = 254;
 
-const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
+const sha256 = (text: string | Uint8Array): Buffer => hash('sha256', text, 'buffer');
 
 /** None of the three can hold a line feed: what they are made of is checked by the protocol. */
 const identity = ({ network, containerId, ifname }: Named): string => `${network}\n${containerId}\n${ifname}`;
 
 /** The host's end of the veth: 15 characters, which is all that a name may have. */
-export const hostIfName = (a: Named): string => `veth${sha256(identity(a)).toString('hex').slice(0, 11)}`;
+export const hostIfName = (a: Named): string => `veth${hash('sha256', identity(a)).slice(0, 11)}`;
 
 /** Might a device of this name be one of ours? Its alias tells. */
 export const isHostIfName = (name: string): boolean => /^veth[0-9a-f]{11}$/.test(name);
@@ -44,7 +44,7 @@ export function addressMac(addresses: readonly Addr[]): Mac {
   const of = addresses.find((a) => a.family === 4) ?? addresses[0];
   if (!of) throw new RangeError('a MAC cannot be derived of no address');
   const bytes = addrBytes(of);
-  const tail = of.family === 4 ? bytes : createHash('sha256').update(bytes).digest().subarray(0, 4);
+  const tail = of.family === 4 ? bytes : sha256(bytes).subarray(0, 4);
   return macFromBytes([0x0a, 0x58, ...tail]);
 }
 
