@@ -136,6 +136,21 @@ describe('an attachment', () => {
     await nothing();
   });
 
+  test.each(['begun', 'reserved', 'attached', 'recorded'])(
+    'that fails when it is %s leaves nothing',
+    async (at) => {
+      await host.open({
+        step: (name) => {
+          if (name === at) throw new Error('the disk is full');
+        },
+      });
+      expect(await host.ask('ADD', c1())).toMatchObject({
+        error: { msg: expect.stringContaining('the disk is full') },
+      });
+      await nothing();
+    },
+  );
+
   test('needs a lease: without one ADD says why and STATUS too, DEL and CHECK work', async () => {
     let node: NodeState = nodeOf('10.42.1.0/24');
     await host.open({ node: () => node });
