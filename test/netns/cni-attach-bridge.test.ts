@@ -195,6 +195,9 @@ describe('pods of mode bridge and of mode ptp reach each other', () => {
     const next = make(4, 'ptp', pods[1]);
     await again.add(next, node);
     await both(pods[0], pods[1], 2, 4);
+    // Another's end is none of its business.
+    await again.attacher.settle();
+    expect(await proxies(host)).toEqual([addressOf(4, 4), addressOf(6, 4)]);
     await host.netns.ip(`link del ${next.hostIf}`);
     await again.add({ ...make(5, 'bridge', pods[2]), addresses: next.addresses }, node);
     expect(await proxies(host)).toEqual([]);

@@ -62,6 +62,41 @@ const DRIFTS: readonly Drift[] = [
   { mode: 'ptp', what: 'no gateway', host: 'addr del 10.42.1.1/32 dev HOSTIF', says: /10\.42\.1\.1/ },
 ];
 
+test('mode ptp: forwarding that somebody has switched off is seen, and put right by the next ADD', async () => {
+  await using host = await AttachHost.create(thisProcess());
+  const node = nodeOf([4, 6]);
+  const made = [2, 3].map((i) => attachment(i, { mode: 'ptp', families: [4, 6] }));
+  const pods = [await host.pod(), await host.pod()];
+  const [a, b] = made.map((x, i) => ({ ...x, netns: pods[i]!.path }));
+  await host.add(a!, node);
+  expect(await host.attacher.check(a!, node)).toEqual([]);
+  await host.netns.sysctl({ 'net/ipv4/ip_forward': 0, 'net/ipv6/conf/all/forwarding': 0 });
+  const found = (await host.attacher.check(a!, node)).join();
+  expect(found).toMatch(/ip_forward.*all.forwarding/);
+  await host.add(b!, node);
+  await expect.poll(() => host.attacher.check(a!, node), { timeout: 10_000 }).toEqual([]);
+});
+
+test.each<{ mode: Mode }>([{ mode: 'bridge' }, { mode: 'ptp' }])(
+  'mode $mode: a host that has its default route from a router goes on listening to it, and does not begin to elsewhere',
+  async ({ mode }) => {
+    await using host = await AttachHost.create(thisProcess());
+    await host.netns.ipBatch(['link add up0 type veth peer name up1', 'link set up0 up', 'link set up1 up']);
+    await host.netns.sysctl({
+      'net/ipv6/conf/all/forwarding': 0,
+      'net/ipv6/conf/up0/accept_ra': 1,
+      'net/ipv6/conf/up1/accept_ra': 1,
+    });
+    await host.netns.ip('-6 route add default via fe80::1 dev up0 proto ra');
+    const pod = await host.pod();
+    await host.add(attachment(2, { mode, families: [4, 6], netns: pod.path }), nodeOf([4, 6]));
+    const values = ['all/forwarding', 'up0/accept_ra', 'up1/accept_ra'].map(
+      (p) => `/proc/sys/net/ipv6/conf/${p}`,
+    );
+    expect(await host.netns.run(['cat', ...values])).toBe('1\n2\n1\n');
+  },
+);
+
 describe('CHECK names what differs, and only that', () => {
   test.each(DRIFTS)('$mode: $what', async ({ mode, host: onHost, pod: inPod, says }) => {
     await using host = await AttachHost.create(thisProcess());

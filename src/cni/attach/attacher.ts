@@ -1,3 +1,4 @@
+import { fstatSync, statSync } from 'node:fs';
 import { KernelError } from '../../errors.ts';
 import { describe } from '../../kernel/desired.ts';
 import type { Kernel } from '../../kernel/kernel.ts';
@@ -5,6 +6,7 @@ import { NetlinkKernel } from '../../kernel/netlinkKernel.ts';
 import type { ObservedLink } from '../../kernel/observed.ts';
 import { type OnceOptions, reconcileOnce } from '../../kernel/once.ts';
 import type { KernelObject } from '../../kernel/types.ts';
+import type { Family } from '../../net/addr.ts';
 import type { Mac } from '../../net/mac.ts';
 import type { Prefix } from '../../net/prefix.ts';
 import { watchRoutes } from '../../netlink/monitor.ts';
@@ -19,6 +21,7 @@ import { Deletions } from './deletions.ts';
 import { hostObjects, NO_IPV6, podObjects, podRoutes } from './desired.ts';
 import { kernelFailure, named } from './failures.ts';
 import { Gate } from './gate.ts';
+import { keepListening } from './listeners.ts';
 import { isHostAlias, isHostIfName } from './names.ts';
 import { openNetns, type PodNetns } from './netns.ts';
 import { type PodEnd, removePodEnd } from './podEnd.ts';
@@ -58,10 +61,12 @@ export class Attacher {
   readonly #monitor: { close(): void };
   readonly #gate = new Gate(AT_ONCE);
   readonly #host: Kernel;
+  readonly #hostNetnsFd: number | undefined;
   #forwards: string | undefined;
 
   private constructor(options: AttacherOptions) {
     const { hostNetnsFd } = options;
+    this.#hostNetnsFd = hostNetnsFd;
     const netns = hostNetnsFd === undefined ? {} : { netnsFd: hostNetnsFd };
     this.#openKernel =
       options.openKernel ??
@@ -125,11 +130,26 @@ export class Attacher {
     if (a.mode === 'bridge') return await this.#bridges.ensure(bridgeWish(a.bridge!, node), inUse);
     const families = a.addresses.map(({ address }) => address.addr.family);
     const wanted = families.join();
-    if (this.#forwards === wanted) return undefined;
-    const { failures } = await reconcileOnce(this.#host, forwarding(families), { apply: true });
-    if (failures[0]) throw kernelFailure('make this host a router', failures[0]);
-    this.#forwards = wanted;
+    const routed = this.#route(families).then(
+      () => {
+        this.#forwards = wanted;
+      },
+      (cause: unknown) => {
+        this.#forwards = undefined;
+        throw kernelFailure('make this host a router', cause);
+      },
+    );
+    // Once it was so, it is likely still so: nobody waits for the look, and what is wrong is put right beside the rest.
+    if (this.#forwards === wanted) routed.catch(() => {});
+    else await routed;
     return undefined;
+  }
+
+  async #route(families: readonly Family[]): Promise<void> {
+    const wanted = forwarding(families);
+    await keepListening(this.#host, wanted);
+    const { failures } = await reconcileOnce(this.#host, wanted, { apply: true });
+    if (failures[0]) throw failures[0];
   }
 
   /** Why it could not be done; whatever was made is gone again then. */
@@ -251,9 +271,11 @@ export class Attacher {
     }
   }
 
-  /** Removes an interface inside a container: see {@link removePodEnd}. */
-  removeInside(end: PodEnd): Promise<boolean> {
-    return removePodEnd(this.#openKernel, end);
+  /** Removes an interface inside a container: see {@link removePodEnd}. Never one of this host, whoever asks. */
+  async removeInside(end: PodEnd): Promise<boolean> {
+    const own =
+      this.#hostNetnsFd === undefined ? statSync('/proc/self/ns/net') : fstatSync(this.#hostNetnsFd);
+    return await removePodEnd(this.#openKernel, end, `${own.dev}:${own.ino}`);
   }
 
   /** What is not as {@link add} made it, in words; [] if all is. Changes nothing. */

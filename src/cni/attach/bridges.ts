@@ -16,6 +16,7 @@ import {
   planBridge,
 } from './bridge.ts';
 import { kernelFailure, named } from './failures.ts';
+import { keepListening } from './listeners.ts';
 import { BRIDGE_ALIAS, isHostAlias, isHostIfName } from './names.ts';
 import type { Proxies } from './proxies.ts';
 
@@ -214,6 +215,7 @@ export class Bridges {
     const fresh = link
       ? undefined
       : new Map([[objects[0]!.kind === 'link' ? objects[0]!.name : '', undefined]]);
+    await keepListening(this.#kernel, objects);
     const { failures } = await reconcileOnce(this.#kernel, objects, {
       apply: true,
       ...(fresh ? { fresh } : {}),

@@ -3,6 +3,7 @@ import { reconcileOnce } from '../../kernel/once.ts';
 import type { Route } from '../../kernel/types.ts';
 import { samePrefix } from '../../net/prefix.ts';
 import type { Attachment } from '../types.ts';
+import { forwarding } from './bridge.ts';
 import { hostObjects, podObjects, podRoutes } from './desired.ts';
 
 /** What of an attachment is not as it was made, on both sides, in words. Looks only. */
@@ -31,7 +32,9 @@ async function hostSide(
       : [];
   const bridge = a.bridge === undefined ? undefined : await host.linkNamed(a.bridge);
   if (bridge) host.remember(bridge);
-  const { differences } = await reconcileOnce(host, [...gateways, ...hostObjects(a)], { apply: false });
+  const routing = a.mode === 'ptp' ? forwarding(a.addresses.map(({ address }) => address.addr.family)) : [];
+  const wanted = [...gateways, ...hostObjects(a), ...routing];
+  const { differences } = await reconcileOnce(host, wanted, { apply: false });
   const link = await host.linkNamed(a.hostIf);
   return { differences, peer: link?.peer };
 }

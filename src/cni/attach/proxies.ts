@@ -7,7 +7,6 @@ import type { Request } from '../../netlink/message.ts';
 import { afOf, NTF_PROXY, neigh } from '../../netlink/rtnl.ts';
 import { type NetlinkOptions, NetlinkSocket } from '../../netlink/socket.ts';
 import type { Attachment } from '../types.ts';
-import { isHostIfName } from './names.ts';
 
 /**
  * Pods of mode bridge take all of the node's subnet to be on their bridge, those of mode ptp are routed: where a node has
@@ -82,10 +81,11 @@ export class Proxies {
       const inside = bridge.prefixes.filter((p) => p.addr.family === family);
       if (inside.length === 0) continue;
       const query = { family, protocol: POD_ROUTE_PROTOCOL };
-      const routes = await kernel.routes(query, ({ dst, dev }) => {
-        const isPod = dst.len === (family === 4 ? 32 : 128) && dev !== undefined && isHostIfName(dev);
-        return isPod && inside.some((p) => containsAddr(p, dst.addr));
-      });
+      // By the protocol alone: names of devices made since are not known here.
+      const routes = await kernel.routes(
+        query,
+        ({ dst }) => dst.len === (family === 4 ? 32 : 128) && inside.some((p) => containsAddr(p, dst.addr)),
+      );
       for (const { dst } of routes) wanted.set(formatAddr(dst.addr), dst.addr);
     }
     for (const addr of there) bridge.held.add(formatAddr(addr));
