@@ -159,7 +159,8 @@ test('another node has the subnet now: pods keep what they have on the host, are
   await plugin(host).check({ id: 'one', netns: one.netns.path }, one.result);
 
   // New ones get the new subnet, in either mode, and reach everybody.
-  expect(await addressesOf('cni0')).toEqual([gatewayOf(subnet)]);
+  const both = [gatewayOf(subnet), gatewayOf(now)].toSorted().join();
+  await until('the new gateway beside the old', async () => (await addressesOf('cni0')).join() === both);
   const fresh = [await attach(host, 'fresh'), await attach(host, 'freshRouted', 'ptp')];
   expect(await addressesOf('cni0')).toEqual([gatewayOf(subnet), gatewayOf(now)].toSorted());
   for (const { ip, netns } of fresh) {

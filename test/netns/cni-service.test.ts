@@ -523,6 +523,15 @@ describe('a DEL of what another plugin has attached', () => {
     expect(await podLinks()).toEqual(['eth0']);
   });
 
+  test('touches nothing of the host, whose interface may be a veth too, even where the plugin may be in the same namespace', async () => {
+    await host.open();
+    await host.netns.ip('link add eth0 type veth peer name other');
+    const call = host.call('DEL', { id: 'c1', netns: host.netns.path });
+    for (const env of [{}, { CNI_NETNS_OVERRIDE: '1' }])
+      expect(await host.service.handle({ ...call, env: { ...call.env, ...env } })).toEqual({ kind: 'done' });
+    expect(await veths()).toContain('eth0');
+  });
+
   test('leaves the namespace of the plugin alone', async () => {
     await host.open();
     await foreign();

@@ -18,11 +18,12 @@ export interface PodEnd {
 
 /**
  * Removes an interface inside a container, as other plugins do at DEL, and with it its other end; nothing but a veth, and nothing
- * if the namespace is gone. Resolves when it is gone. Throws {@link CniError}.
+ * if the namespace is gone, or is the host's own (`<dev>:<ino>`). Resolves when it is gone. Throws {@link CniError}.
  */
 export async function removePodEnd(
   openKernel: (netnsFd: number) => Kernel,
   { netns: path, ifname, forbidden, having }: PodEnd,
+  host: string,
 ): Promise<boolean> {
   using netns = await openNetns(path, 'CHECK').catch((error: unknown) => {
     if (
@@ -32,7 +33,7 @@ export async function removePodEnd(
       return undefined;
     throw error;
   });
-  if (!netns || netns.id === forbidden) return false;
+  if (!netns || netns.id === forbidden || netns.id === host) return false;
   const pod = openKernel(netns.fd);
   try {
     const link = await pod.linkNamed(ifname);
