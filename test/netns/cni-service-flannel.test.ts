@@ -220,6 +220,19 @@ test('a queued DEL does not end what was added after it', async () => {
   expect([calls(), kept()]).toEqual([['DEL c1 eth0'], []]);
 });
 
+test('nor what flannel has added after it, of which only host-local knows', async () => {
+  await host.open();
+  const store = join(host.dataDir, 'pods');
+  mkdirSync(store, { recursive: true });
+  writeFileSync(join(store, '10.42.1.9'), 'c1\r\neth0');
+  enqueue(-10_000, callOf('DEL', 'c1'));
+  await until('the queue to be drained', () => readdirSync(queue()).length === 0);
+  expect([calls(), existsSync(join(store, '10.42.1.9'))]).toEqual([[], true]);
+  enqueue(10_000, callOf('DEL', 'c1'));
+  await until('the later one to be done', () => readdirSync(queue()).length === 0);
+  expect(calls()).toEqual(['DEL c1 eth0']);
+});
+
 test('GC takes as many as the plugin may run, and goes on the next time, also past what always fails', async () => {
   await host.open();
   const dir = join(host.dir, 'flannel');

@@ -670,6 +670,24 @@ describe("when the node's subnet changes", () => {
     await until('the old gateway to go', async () => (await addresses())?.join() === '10.42.9.1/24');
   });
 
+  test('the old gateway stays for what another chain has noted, until a GC frees that', async () => {
+    let node = nodeOf('10.42.1.0/24');
+    await host.open({ node: () => node });
+    await host.ask('ADD', c1());
+    writeFileSync(join(host.dataDir, 'pods', '10.42.1.50'), 'chain\r\neth0');
+    node = nodeOf('10.42.9.0/24');
+    host.service.nodeChanged();
+    const other = stack.use(await Netns.create(owner, 'other'));
+    await host.ask('ADD', { id: 'c2', netns: other.path });
+    await host.ask('DEL', c1());
+    const gateways = async () => await host.netns.ip('-o -4 addr show dev cni0');
+    expect(await gateways()).toContain('10.42.1.1/24');
+    const valid = [{ containerID: 'c2', ifname: 'eth0' }];
+    expect(await host.ask('GC', {}, { 'cni.dev/valid-attachments': valid })).toEqual({ kind: 'done' });
+    expect(store()).toEqual(['10.42.9.2']);
+    await until('the old gateway to go', async () => !(await gateways()).includes('10.42.1.1/24'));
+  });
+
   test('only those are told of that are new, and the end of it; the bridge has the new gateway at once', async () => {
     let node = nodeOf('10.42.1.0/24');
     await host.open({ node: () => node });
