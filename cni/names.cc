@@ -31,6 +31,11 @@ const char* IfnameFault(std::string_view name) {
   bool bad = name.find_first_of("/: \t\n\v\f\r") != name.npos;
   for (const std::string_view space : kSpaces) bad = bad || name.find(space) != name.npos;
   if (bad) return "interface name contains / or : or whitespace characters";
+  for (const char c : name) {
+    if ((c >= 0 && c < ' ') || c == 0x7f) return "interface name contains control or format characters";
+  }
+  if (name == "all") return "interface name is all, which stands for all interfaces in /proc/sys/net";
+  if (name == "default") return "interface name is default, which stands for all interfaces in /proc/sys/net";
   if (name.find('%') != name.npos) return "interface name contains %, for which the kernel would put a number";
   return nullptr;
 }

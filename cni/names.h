@@ -1,4 +1,5 @@
-// What the runtime's names may be (spec section "Parameters"): the same as src/cni/protocol/names.ts, in libcni's words.
+// What the runtime's names may be (spec section "Parameters"): the same as src/cni/protocol/names.ts, in libcni's words,
+// but for what takes tables of Unicode; the daemon refuses that when it carries a DEL out.
 #pragma once
 
 #include <string_view>

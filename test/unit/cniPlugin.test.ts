@@ -514,6 +514,9 @@ describe('a DEL that the daemon would refuse is refused without one', () => {
       /^interface name contains \/ or : or whitespace characters$/,
     ],
     ['a space of Unicode', { CNI_IFNAME: 'a\u2009b' }, undefined, 4, /whitespace characters$/],
+    ['a control character', { CNI_IFNAME: 'a\u0001b' }, undefined, 4, /control or format characters$/],
+    ['all interfaces', { CNI_IFNAME: 'all' }, undefined, 4, /^interface name is all, /],
+    ['all new ones', { CNI_IFNAME: 'default' }, undefined, 4, /^interface name is default, /],
     ['a pattern', { CNI_IFNAME: 'eth%d' }, undefined, 4, /^interface name contains %/],
   ])('%s', async (_, env, stdin, code, msg) => {
     const elsewhere = { socket: '/nowhere/loden.sock' };
