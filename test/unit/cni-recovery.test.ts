@@ -16,10 +16,12 @@ import { until } from '../support/proc.ts';
 let dir: string;
 let entries: Map<string, number>;
 let broken: number;
+let tidied: number;
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'loden-recovery-'));
   entries = new Map();
   broken = 0;
+  tidied = 0;
 });
 afterEach(() => rmSync(dir, { recursive: true }));
 
@@ -40,7 +42,7 @@ const context = () =>
     records: { all: () => [] },
     engine: {
       hostEnds: async () => new Set(),
-      settle: async () => {},
+      settle: async () => void tidied++,
     },
     mutex: new KeyedMutex(),
     ipam: {
@@ -74,6 +76,8 @@ test('dead is what was noted in the boot before: neither in this one, nor by a c
   entries.set('10.99.1.2', NOW - 5 * HOUR);
   const recovery = await start({ id: 'two', since });
   expect([...entries.keys()]).toEqual(['10.42.1.3', '10.42.1.4', '10.99.1.2']);
+  // What bridges have kept for them goes too.
+  expect(tidied).toBeGreaterThan(0);
   expect(await recallBoot(file())).toEqual({ id: 'two', since, dataDirs: [] });
   await recovery.stop();
 });
