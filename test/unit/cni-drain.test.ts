@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DelQueue, type DrainParts } from '../../src/cni/drain.ts';
 import { CODE } from '../../src/cni/errors.ts';
@@ -79,14 +79,26 @@ beforeEach(() => {
 });
 afterEach(() => queue.stop());
 
-test('DELs are carried out oldest first, each once; one that comes while we run too', async () => {
+test('DELs are carried out, each once; one that comes while we run too', async () => {
   put('b', 2000);
   put('a', 1000);
   writeFileSync(join(dir, 'README'), '');
   await open().start();
-  expect([asked, files(), queue.waiting]).toEqual([['a', 'b'], ['README'], 0]);
+  expect([asked.toSorted(), files(), queue.waiting]).toEqual([['a', 'b'], ['README'], 0]);
   put('c', 3000);
   await until('the late one', () => asked.length === 3 && files().length === 1);
+});
+
+test('the oldest of an attachment is first by its time, not by its name', async () => {
+  const times = Array.from({ length: 40 }, (_, i) => 1 + ((i * 37) % 1200));
+  for (const ms of times) put('a', ms);
+  const moments: number[] = [];
+  const handle = async (_: PluginCall, at: number) => {
+    moments.push(at);
+    return done;
+  };
+  await open({ handle }).start();
+  expect(moments).toEqual(times.toSorted((a, b) => a - b));
 });
 
 test('those of one attachment come one after the other, others do not wait for a slow one', async () => {
@@ -129,6 +141,18 @@ describe('a call of an attachment', () => {
     for (const s of slow) s.go();
     await starting;
     expect(asked.filter((id) => id === 'mine')).toHaveLength(1);
+  });
+
+  test('waits until it is known what is queued', async () => {
+    for (let i = 0; i < 300; i++) put(`x${i}`, 1000 + i);
+    await sleep(60);
+    const starting = open().start();
+    while (!asked.includes('x299')) {
+      expect(queue.before(key('x299'))).toBeDefined();
+      await nextTurn();
+    }
+    await starting;
+    expect(asked.filter((id) => id === 'x299')).toHaveLength(1);
   });
 
   test('waits for its own that is under way', async () => {
