@@ -105,7 +105,8 @@ describe('netnsOpen', () => {
       .catch((e: unknown) => e);
     expect(error).toMatchObject({ code, message: expect.stringContaining(what) });
     expect((error as Error).message).toContain(`network namespace ${path}: `);
-    expect(descriptors()).toBe(before);
+    // Sockets of tests before this one may close meanwhile.
+    expect(descriptors()).toBeLessThanOrEqual(before);
   });
 
   test('throws for what is no path', () => {
