@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -582,6 +583,21 @@ describe('a start that is not ready yet', () => {
 });
 
 describe('an ADD whose own DEL waits in the queue', () => {
+  test('has it carried out first, while nothing else has yet looked at the queue', async () => {
+    await host.open();
+    await host.ask('ADD', c1());
+    const queue = join(host.stateDir, 'cni', 'del');
+    // Not used as it is, so that nobody is faster.
+    chmodSync(queue, 0o777);
+    writeFileSync(
+      join(queue, `${BigInt(Date.now() + 1) * 1_000_000n}-1.json`),
+      JSON.stringify(host.call('DEL', c1())),
+    );
+    chmodSync(queue, 0o700);
+    expect(addressOf(await host.ask('ADD', c1()))).toHaveLength(1);
+    expect([store().length, await podLinks(), readdirSync(queue)]).toEqual([1, ['eth0'], []]);
+  });
+
   test('has it carried out first, and is not ended by it', async () => {
     await host.open();
     await host.ask('ADD', c1());
