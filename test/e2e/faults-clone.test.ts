@@ -5,6 +5,7 @@ import { bothWays, lossless } from '../support/flow.ts';
 import type { Host } from '../support/host.ts';
 import { inStep, leases, loggedError, status, subnetOf, untilStatus } from '../support/leases.ts';
 import { pingMatrix } from '../support/ping.ts';
+import { until } from '../support/proc.ts';
 
 /** Give `to` the state directory that the running `from` has, as an image of a virtual machine would. */
 function clone(from: Host, to: Host): void {
@@ -88,9 +89,10 @@ test('a copy that is started while the original is cut off takes its lease; the 
   expect(await original.netns.ip(`-4 route get ${pod.addr(4)}`)).toContain('dev cni0');
   const { problems } = await status(original);
   expect(problems).toContainEqual(expect.stringMatching(`route ${subnet} .*in conflict with .* on cni0`));
-  // A CNI plugin would do this for the first new pod.
   const gateway = (await subnetOf(original)).replace('.0/24', '.1/24');
-  await original.netns.ip(`addr add ${gateway} dev cni0`);
+  await until('cni0 to have the new gateway beside the old one', async () =>
+    (await original.netns.ip('addr show dev cni0')).includes(` ${gateway} `),
+  );
   await expectConnected([original, other]);
   await expectConnected([copy, other]);
 });

@@ -170,8 +170,9 @@ async function expectMoved(host: Host, from: string, to: string): Promise<void> 
     '-4 addr show dev flannel.1',
   );
   expect(device!.addr_info.map((a) => a.local)).toEqual([to.replace('/24', '')]);
-  // A CNI plugin would do this for the first new pod.
-  await host.netns.ip(`addr add ${gateway} dev cni0`);
+  await until('cni0 to have the new gateway beside the old one', async () =>
+    (await host.netns.ip('addr show dev cni0')).includes(` ${gateway} `),
+  );
 }
 
 test.concurrent('two hosts cut off, the one whose subnet another node took meanwhile heals first: it moves', async () => {

@@ -47,6 +47,8 @@ export class Bridges {
   #last: Promise<unknown> = Promise.resolve();
   /** Bridges of others whose MAC was made their own. */
   readonly #pinned = new Set<number>();
+  /** What goes on in steps, between which the kernel must not be closed. */
+  readonly #settling = new Set<Promise<void>>();
   #isClosed = false;
 
   constructor(kernel: Kernel, proxies: Proxies) {
@@ -94,7 +96,14 @@ export class Bridges {
    * Removes the gateways of earlier subnets that no pod uses any more: after a pod has gone, or (`changed`) the node's network
    * has changed, when every bridge of ours gets its gateways too. One that is not there is not made. Throws {@link CniError}.
    */
-  async settle(changed?: NodeChange): Promise<void> {
+  settle(changed?: NodeChange): Promise<void> {
+    const work = this.#settle(changed);
+    const over = work.catch(() => {}).then(() => void this.#settling.delete(over));
+    this.#settling.add(over);
+    return work;
+  }
+
+  async #settle(changed: NodeChange | undefined): Promise<void> {
     if (changed) await this.#readdress(changed);
     for (const known of this.#known.values()) {
       if (known.kept.length === 0 || known.kept.every((p) => known.inUse(network(p)))) continue;
@@ -156,6 +165,7 @@ export class Bridges {
   async close(): Promise<void> {
     this.#isClosed = true;
     for (const known of this.#known.values()) clearTimeout(known.review);
+    await Promise.all(this.#settling);
     await this.#last;
     this.#proxies.close();
     this.#kernel.close();
