@@ -39,11 +39,14 @@ describe.each([{ Type: 'vxlan' }, { Type: 'udp' }])('the daemon under running po
     expect(await traces(node.host)).toEqual(before);
   }
 
-  test.runIf(backend.Type === 'vxlan')('stopped, killed and started again loses no packet', async () => {
-    await expectKept(async ({ host }) => {
-      for (const signal of ['SIGTERM', 'SIGKILL', 'SIGTERM'] as const) await host.restart(signal);
+  // By udp the daemon's own process forwards: only who takes over from it loses nothing.
+  if (backend.Type === 'vxlan') {
+    test('stopped, killed and started again loses no packet', async () => {
+      await expectKept(async ({ host }) => {
+        for (const signal of ['SIGTERM', 'SIGKILL', 'SIGTERM'] as const) await host.restart(signal);
+      });
     });
-  });
+  }
 
   test('taken over from loses no packet', async () => {
     await expectKept(async ({ host }) => {
