@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { Cluster } from '../test/support/cluster.ts';
 import { Netns } from '../test/support/netns.ts';
@@ -9,6 +8,7 @@ import { measure } from './cniTests.ts';
 import { makeVariant, type Variant } from './cniVariants.ts';
 import { markdown } from './datapathReport.ts';
 import { choice, warnIfBusy, whole } from './options.ts';
+import { brief, merged } from './samples.ts';
 
 const USAGE = `npm run bench -- cni [options]
 
@@ -62,7 +62,7 @@ export async function cni(argv: string[]): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
-  const samples = options.from.length > 0 ? merged(options.from) : await measureAll(options);
+  const samples = options.from.length > 0 ? merged<Sample>(options.from) : await measureAll(options);
   if (options.format === 'json') {
     process.stdout.write(`${JSON.stringify({ pods: options.pods, samples }, null, 1)}\n`);
   } else {
@@ -90,24 +90,8 @@ async function measureAll(options: Options): Promise<Sample[]> {
       const variant = variants[(i + round - 1) % variants.length]!;
       const figures = await measure(variant, pods, scratch);
       samples.push({ round, variant: variant.name, figures });
-      process.stderr.write(`${round} ${variant.name}: ${brief(figures)}\n`);
+      process.stderr.write(`${round} ${variant.name}: ${brief(figures, 3)}\n`);
     }
-  }
-  return samples;
-}
-
-const brief = (figures: Readonly<Record<string, number>>): string =>
-  Object.entries(figures)
-    .map(([name, value]) => `${name} ${Number(value.toPrecision(3))}`)
-    .join(', ');
-
-/** Samples of several runs; the rounds of each are counted on from those before. */
-function merged(files: readonly string[]): Sample[] {
-  const samples: Sample[] = [];
-  for (const file of files) {
-    const before = Math.max(0, ...samples.map((s) => s.round));
-    const { samples: more } = JSON.parse(readFileSync(file, 'utf8')) as { samples: Sample[] };
-    samples.push(...more.map((s) => ({ ...s, round: s.round + before })));
   }
   return samples;
 }

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { table } from '../test/support/table.ts';
 import {
@@ -15,6 +15,7 @@ import { makePair, type Pair } from './datapathPairs.ts';
 import { markdown, tables } from './datapathReport.ts';
 import { RUN, type Times } from './datapathTests.ts';
 import { choice, decimal, warnIfBusy, whole } from './options.ts';
+import { brief, merged } from './samples.ts';
 import { ratiosSvg } from './svgRatios.ts';
 
 const KNOWN_TESTS = [...TESTS, ...MORE_TESTS];
@@ -91,7 +92,7 @@ export async function datapath(argv: string[]): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
-  const samples = options.from.length > 0 ? merged(options.from) : await measure(options);
+  const samples = options.from.length > 0 ? merged<Sample>(options.from) : await measure(options);
   if (options.svg !== undefined) writeFileSync(options.svg, ratiosSvg(samples));
   if (options.format === 'json') {
     process.stdout.write(`${JSON.stringify({ times: options.times, samples }, null, 1)}\n`);
@@ -115,7 +116,7 @@ async function measure(options: Options): Promise<Sample[]> {
           const pair = pairs[(i + round - 1) % pairs.length]!;
           const figures = await RUN[test](pair, options.times);
           samples.push({ underlay, round, test, variant: pair.variant, figures });
-          process.stderr.write(`${underlay} ${round} ${test} ${pair.variant}: ${brief(figures)}\n`);
+          process.stderr.write(`${underlay} ${round} ${test} ${pair.variant}: ${brief(figures, 4)}\n`);
         }
       }
     }
@@ -137,20 +138,4 @@ async function makePairs(
     if (each.status === 'rejected') throw each.reason;
     return each.value;
   });
-}
-
-const brief = (figures: Readonly<Record<string, number>>): string =>
-  Object.entries(figures)
-    .map(([name, value]) => `${name} ${Number(value.toPrecision(4))}`)
-    .join(', ');
-
-/** Samples of several runs; the rounds of each are counted on from those before. */
-function merged(files: readonly string[]): Sample[] {
-  const samples: Sample[] = [];
-  for (const file of files) {
-    const before = Math.max(0, ...samples.map((s) => s.round));
-    const { samples: more } = JSON.parse(readFileSync(file, 'utf8')) as { samples: Sample[] };
-    samples.push(...more.map((s) => ({ ...s, round: s.round + before })));
-  }
-  return samples;
 }

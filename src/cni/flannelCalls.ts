@@ -202,7 +202,6 @@ async function notKept(
 
 /** CHECK: the delegate's, with the result that the runtime has. Throws CniError. */
 export async function flannelCheck(
-  _ctx: Context,
   req: CheckRequest,
   config: FlannelConfig,
   [checked]: readonly DelegateOutcome[],

@@ -212,7 +212,7 @@ export class CniService {
         await del(ctx, req, req.config, queuedAt);
         return { kind: 'done' };
       case 'CHECK':
-        if (req.config.type === 'flannel') return await flannelCheck(ctx, req, req.config, delegated);
+        if (req.config.type === 'flannel') return await flannelCheck(req, req.config, delegated);
         await check(ctx, req);
         return { kind: 'done' };
       case 'GC':
@@ -298,13 +298,6 @@ export class CniService {
       first = false;
     }
     yield ']\n';
-  }
-
-  /** Does a pod hold an address of this prefix, as far as attachments tell? */
-  uses(inPrefix: (a: Prefix) => boolean): boolean {
-    for (const { attachment } of this.#ctx.records.all())
-      if (attachment.addresses.some(({ address }) => inPrefix(address))) return true;
-    return false;
   }
 
   /** The end begins. Calls that come before the socket is closed are still answered. Idempotent. */
