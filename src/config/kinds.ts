@@ -134,6 +134,37 @@ export const seconds = (min: number, max: number): Kind<number> => ({
   },
 });
 
+/** Milliseconds, min..max, or 0 for never. */
+export const interval = (min: number, max: number): Kind<number> => ({
+  placeholder: 'DURATION',
+  expected: `a duration such as 10s or 500ms, from ${min} ms to ${max / 3_600_000} h, or 0`,
+  parse: (s) => {
+    const ms = parseDuration(s);
+    return ms === 0 || (ms !== undefined && ms >= min && ms <= max) ? ms : undefined;
+  },
+});
+
+/** Where a TCP server listens. */
+export interface ListenAddress {
+  /** Undefined: all addresses. */
+  readonly host: Addr | undefined;
+  readonly port: number;
+}
+
+/** `10.0.0.1:9459`, `[::1]:9459`, or `:9459` for all addresses. */
+export const listenAddress: Kind<ListenAddress> = {
+  placeholder: 'IP:PORT',
+  expected: 'an address and a port such as 127.0.0.1:9459 or [::1]:9459, or :9459 for all addresses',
+  parse: (s) => {
+    const [, six, four, digits] = /^(?:\[([0-9a-fA-F:.]+)\]|([\d.]*)):(\d{1,5})$/.exec(s) ?? [];
+    const port = Number(digits);
+    if (digits === undefined || port < 1 || port > 65_535) return undefined;
+    if (four === '') return { host: undefined, port };
+    const host = parseAddr(six ?? four ?? '');
+    return host && host.family === (six === undefined ? 4 : 6) ? { host, port } : undefined;
+  },
+};
+
 const ENDPOINT =
   /^(?:(https?):\/\/)?((?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])):(\d{1,5})\/?$/;
 

@@ -7,8 +7,10 @@ import {
   endpoints,
   iface,
   integer,
+  interval,
   type Kind,
   keyPrefix,
+  listenAddress,
   networkName,
   path,
   regex,
@@ -198,6 +200,18 @@ export const OPTIONS = {
     CNI_BOTH,
   ),
 
+  'metrics-addr': perhaps(
+    'Health and logs',
+    listenAddress,
+    'Where to serve metrics (/metrics), the page (/) and what it reads, e.g. 0.0.0.0:9459 or :9459; read-only, without authentication.',
+  ),
+  'probe-interval': one(
+    'Health and logs',
+    interval(100, 86_400_000),
+    '10s',
+    'Time between two rounds of probes through the tunnel to a sample of the peers; 0: none.',
+  ),
+  'peer-counters': one('Health and logs', boolean, 'true', 'Count packets and bytes to and from each peer.'),
   'healthz-ip': one('Health and logs', address(), '0.0.0.0', 'Address for /healthz and /readyz.'),
   'healthz-port': one(
     'Health and logs',

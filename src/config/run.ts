@@ -5,6 +5,7 @@ import { show } from '../fields.ts';
 import { type Addr, type Family, formatAddr } from '../net/addr.ts';
 import { scopeOf } from '../net/scope.ts';
 import { checkEtcd, type EtcdOptions, etcdOptions } from './etcd.ts';
+import type { ListenAddress } from './kinds.ts';
 import { OPTIONS, type Option, type Values } from './options.ts';
 import { type Env, type Flags, readSources, type Settings, strangeVariables } from './sources.ts';
 
@@ -38,6 +39,11 @@ export interface RunOptions {
   readonly takeover: boolean;
   /** Undefined: no health server. */
   readonly healthz: { readonly ip: string; readonly port: number } | undefined;
+  /** Undefined: neither metrics nor a page. `host` undefined: all addresses. */
+  readonly metrics: ListenAddress | undefined;
+  /** Milliseconds between rounds of probes; 0: none. */
+  readonly probeInterval: number;
+  readonly peerCounters: boolean;
   readonly log: { readonly level: NonNullable<Values['log-level']>; readonly format: Values['log-format'] };
   /** To be logged once: options without effect, unknown variables. */
   readonly notes: readonly string[];
@@ -116,6 +122,9 @@ export function runOptions(flags: Flags, env: Env): RunOptions {
     stateDir: values['state-dir'],
     takeover: values.takeover,
     healthz: port === 0 ? undefined : { ip: formatAddr(values['healthz-ip']), port },
+    metrics: values['metrics-addr'],
+    probeInterval: values['probe-interval'],
+    peerCounters: values['peer-counters'],
     log: { level: values['log-level'] ?? klogLevel(values.v), format: values['log-format'] },
     notes: notes(settings, env),
     settings,

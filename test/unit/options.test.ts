@@ -57,6 +57,9 @@ describe('loden run', () => {
       runDir: '/run/loden',
       stateDir: '/var/lib/loden',
       healthz: undefined,
+      metrics: undefined,
+      probeInterval: 10_000,
+      peerCounters: true,
       log: { level: 'info', format: 'json' },
       notes: [],
     });
