@@ -1,52 +1,23 @@
 import yargs, { type Argv } from 'yargs';
 import {
-  type CleanupOptions,
-  type CniInstallOptions,
-  type CniUninstallOptions,
-  cleanupOptions,
-  cniInstallOptions,
-  cniUninstallOptions,
-  type LeasesOptions,
-  leasesOptions,
-} from '../config/commands.ts';
-import {
-  type Command,
   isOptionName,
   OPTIONS,
   type Option,
   type OptionName,
+  type Command as OptionOwner,
   optionsOf,
 } from '../config/options.ts';
-import { type RunOptions, runOptions } from '../config/run.ts';
 import type { Env, Flags } from '../config/sources.ts';
 import { EXIT, VERSION } from '../contract.ts';
 import { UsageError } from '../errors.ts';
 import { normaliseArgs } from './args.ts';
-import { DOCKER_OPTS_USAGE, type DockerOptsOptions, dockerOptsOptions } from './dockerOptsOptions.ts';
-
-/** What the commands do. */
-export interface Handlers {
-  run(options: RunOptions): Promise<void>;
-  leases(options: LeasesOptions): Promise<void>;
-  cleanup(options: CleanupOptions): Promise<void>;
-  cniInstall(options: CniInstallOptions): Promise<void>;
-  cniUninstall(options: CniUninstallOptions): Promise<void>;
-  dockerOpts(options: DockerOptsOptions): Promise<void>;
-}
-
-/** What a command line asks for. */
-export type Invocation =
-  | { readonly command: 'run'; readonly options: RunOptions }
-  | { readonly command: 'leases'; readonly options: LeasesOptions }
-  | { readonly command: 'cleanup'; readonly options: CleanupOptions }
-  | { readonly command: 'cni install'; readonly options: CniInstallOptions }
-  | { readonly command: 'cni uninstall'; readonly options: CniUninstallOptions }
-  | { readonly command: 'docker-opts'; readonly options: DockerOptsOptions }
-  /** `--help`, `--version`, `version`: text for standard output. */
-  | { readonly command: 'print'; readonly text: string };
+import type { Command, Invocation, Io, Positional } from './command.ts';
+import { COMMANDS, FAMILIES } from './registry.ts';
 
 const EPILOGUE = `Every option may also stand in the environment: --etcd-endpoints as FLANNELD_ETCD_ENDPOINTS.
-A flag counts more than the environment. Single dashes (-iface=eth0) work too.`;
+A flag counts more than the environment. Single dashes (-iface=eth0) work too.
+
+Exit codes: 0 done, 1 failed, 64 wrong usage, 69 no daemon or etcd answers, 70 a bug, 75 busy, 78 wrong options or config.`;
 
 /** The parser takes words as they are: what they mean is the options table's business. */
 const PARSER = {
@@ -64,8 +35,8 @@ const PARSER = {
 const SHOW_HIDDEN = 'show-hidden';
 
 /** Declare a command's options to yargs. All are text to it. */
-function declare(parser: Argv, command: Command, showHidden: boolean): Argv {
-  for (const name of optionsOf(command)) {
+function declare(parser: Argv, owner: OptionOwner, showHidden: boolean): Argv {
+  for (const name of optionsOf(owner)) {
     const { kind, fallback, group, help, ignored, many }: Option = OPTIONS[name];
     parser.option(name, {
       describe:
@@ -79,11 +50,40 @@ function declare(parser: Argv, command: Command, showHidden: boolean): Argv {
   return parser;
 }
 
-/** Known to the parser only to be listed; it has one of its own. */
-const DOCKER_OPTS = 'docker-opts';
+const inUsage = ({ name, optional }: Positional): string => (optional ? `[${name}]` : `<${name}>`);
 
-function parser(showHidden: boolean, chosen: (command: Command | 'version') => void): Argv {
-  return yargs()
+type Chosen = (command: Command) => void;
+
+/** Declare one command, called by `word` where the parser stands. */
+function add(parser: Argv, word: string, command: Command, showHidden: boolean, chosen: Chosen): Argv {
+  const { positionals = [], description, epilogue, name, ownArguments } = command;
+  const usage = [word, ...positionals.map(inUsage)].join(' ');
+  // Known to the parser only to be listed.
+  if (ownArguments) return parser.command(usage, description);
+  return parser.command(
+    command.usual ? [usage, '$0'] : usage,
+    description,
+    (y) => {
+      for (const { name: key, describe, choices } of positionals)
+        y.positional(key, { type: 'string', describe, ...(choices ? { choices } : {}) });
+      return declare(y, name, showHidden).epilogue([epilogue, EPILOGUE].filter(Boolean).join('\n\n'));
+    },
+    () => chosen(command),
+  );
+}
+
+function addFamily(parser: Argv, family: string, showHidden: boolean, chosen: Chosen): Argv {
+  const members = COMMANDS.filter(({ name }) => name.startsWith(`${family} `));
+  const words = members.map(({ name }) => name.slice(family.length + 1));
+  return parser.command(family, FAMILIES[family]!, (y) => {
+    for (const [i, member] of members.entries()) add(y, words[i]!, member, showHidden, chosen);
+    if (members.some(({ usual }) => usual)) return y;
+    return y.demandCommand(1, `${words.slice(0, -1).join(', ')} or ${words.at(-1)} is missing`);
+  });
+}
+
+function parser(showHidden: boolean, chosen: Chosen): Argv {
+  const y = yargs()
     .scriptName('loden')
     .usage(
       '$0 <command>\n\nAn overlay network for containers: subnet leases from etcd, VXLAN and host routes.',
@@ -99,50 +99,15 @@ function parser(showHidden: boolean, chosen: (command: Command | 'version') => v
     .option(SHOW_HIDDEN, {
       type: 'boolean',
       describe: "With --help: also show flanneld's options that have no effect here.",
-    })
-    .command(
-      'run',
-      'Run the daemon on this host: a drop-in for flanneld.',
-      (y) => declare(y, 'run', showHidden).epilogue(EPILOGUE),
-      () => chosen('run'),
-    )
-    .command('leases', 'Who has which subnet.', (y) =>
-      y.command(
-        ['list', '$0'],
-        'List all leases, from the running daemon or straight from etcd.',
-        (z) => declare(z, 'leases', showHidden).epilogue(EPILOGUE),
-        () => chosen('leases'),
-      ),
-    )
-    .command(
-      'cleanup',
-      'Remove from the kernel all that a daemon put there, and nothing else. Stop the daemon first.',
-      (y) => declare(y, 'cleanup', showHidden).epilogue(EPILOGUE),
-      () => chosen('cleanup'),
-    )
-    .command('cni', 'The CNI plugin, by which pods get addresses.', (y) =>
-      y
-        .command(
-          'install',
-          'Put the plugin and a network configuration where runtimes look for them.',
-          (z) => declare(z, 'cni install', showHidden).epilogue(EPILOGUE),
-          () => chosen('cni install'),
-        )
-        .command(
-          'uninstall',
-          'Take away again what install has put there, and nothing else.',
-          (z) => declare(z, 'cni uninstall', showHidden).epilogue(EPILOGUE),
-          () => chosen('cni uninstall'),
-        )
-        .demandCommand(1, 'install or uninstall is missing'),
-    )
-    .command(DOCKER_OPTS, "Write Docker's options for this node's subnet: flannel's mk-docker-opts.sh.")
-    .command(
-      'version',
-      'Show the version.',
-      (y) => y,
-      () => chosen('version'),
-    )
+    });
+  const families = new Set<string>();
+  for (const command of COMMANDS) {
+    const [first, second] = command.name.split(' ') as [string, string?];
+    if (second === undefined) add(y, first, command, showHidden, chosen);
+    else if (!families.has(first)) addFamily(y, first, showHidden, chosen);
+    families.add(first);
+  }
+  return y
     .demandCommand(1, 'a command is missing')
     .epilogue('loden <command> --help tells the options of a command.');
 }
@@ -156,14 +121,29 @@ function flagsOf(parsed: Readonly<Record<string, unknown>>): Flags {
   return flags;
 }
 
+function argsOf(
+  { positionals = [] }: Command,
+  parsed: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, string>> {
+  const given = positionals.filter(({ name }) => parsed[name] !== undefined);
+  return Object.fromEntries(given.map(({ name }) => [name, String(parsed[name])]));
+}
+
+/** What `--help` and `--version` are. */
+const printing = (text: string): Invocation => ({
+  command: 'print',
+  options: text,
+  run: async (io) => {
+    io.print(`${text}\n`);
+    return EXIT.ok;
+  },
+});
+
 /** Understand a command line; throws UsageError (exit 64) or ConfigError (exit 78, all problems at once). */
 export function parseCommandLine(argv: readonly string[], env: Env): Invocation {
-  // Its options are those of a shell script, by single letters.
-  if (argv[0] === DOCKER_OPTS) {
-    const options = dockerOptsOptions(argv.slice(1));
-    return options ? { command: DOCKER_OPTS, options } : { command: 'print', text: DOCKER_OPTS_USAGE };
-  }
-  let command: Command | 'version' | undefined;
+  const own = COMMANDS.find(({ name, ownArguments }) => ownArguments && name === argv[0]);
+  if (own) return own.bind({ flags: new Map(), env, args: {}, rest: argv.slice(1) });
+  let command: Command | undefined;
   let output = '';
   const args = normaliseArgs(argv);
   const parsed = parser(args.includes(`--${SHOW_HIDDEN}`), (c) => {
@@ -175,53 +155,16 @@ export function parseCommandLine(argv: readonly string[], env: Env): Invocation 
     .parse(args, {}, (_error: unknown, _argv: unknown, text: string) => {
       output += text;
     }) as Readonly<Record<string, unknown>>;
-  if (output) return { command: 'print', text: output };
+  if (output) return printing(output);
   const surplus = (parsed['--'] as readonly string[] | undefined) ?? [];
   if (surplus.length > 0) throw new UsageError(`Unknown argument: ${surplus.join(' ')}`);
-  const flags = flagsOf(parsed);
-  switch (command) {
-    case 'run':
-      return { command, options: runOptions(flags, env) };
-    case 'leases':
-      return { command, options: leasesOptions(flags, env) };
-    case 'cleanup':
-      return { command, options: cleanupOptions(flags, env) };
-    case 'cni install':
-      return { command, options: cniInstallOptions(flags, env) };
-    case 'cni uninstall':
-      return { command, options: cniUninstallOptions(flags, env) };
-    case 'version':
-      return { command: 'print', text: VERSION };
-    default:
-      throw new UsageError('a command is missing');
-  }
+  if (!command) throw new UsageError('a command is missing');
+  return command.bind({ flags: flagsOf(parsed), env, args: argsOf(command, parsed), rest: [] });
 }
 
-/** Parse and run; resolves when the command is done. Throws what the handler throws, UsageError or ConfigError. */
-export async function program(
-  argv: readonly string[],
-  env: Env,
-  handlers: Handlers,
-  print: (text: string) => void,
-): Promise<void> {
-  const invocation = parseCommandLine(argv, env);
-  switch (invocation.command) {
-    case 'run':
-      return handlers.run(invocation.options);
-    case 'leases':
-      return handlers.leases(invocation.options);
-    case 'cleanup':
-      return handlers.cleanup(invocation.options);
-    case 'cni install':
-      return handlers.cniInstall(invocation.options);
-    case 'cni uninstall':
-      return handlers.cniUninstall(invocation.options);
-    case 'docker-opts':
-      return handlers.dockerOpts(invocation.options);
-    case 'print':
-      return print(`${invocation.text}\n`);
-  }
-}
+/** Parse and run; resolves to the exit code. Throws what the command throws, UsageError or ConfigError. */
+export const program = async (argv: readonly string[], io: Io): Promise<number> =>
+  parseCommandLine(argv, io.env).run(io);
 
 /** Exit code of whatever a command threw; what is not ours is a bug. */
 export const exitCodeOf = (error: unknown): number =>

@@ -9,10 +9,10 @@ const WIDEST = 60;
 const NODE_DIGITS = 8;
 
 /** Text without control and invisible formatting characters. */
-const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, '?');
+export const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, '?');
 
 /** As {@link printable}, cut to a cell's width. */
-function cell(text: string): string {
+export function cell(text: string): string {
   const clean = printable(text);
   return clean.length > WIDEST ? `${clean.slice(0, WIDEST - 1)}…` : clean;
 }
@@ -38,7 +38,7 @@ function leaseRow(lease: LeaseJson): string[] {
   ];
 }
 
-const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
+export const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
 
 /** `loden leases`: who has which subnet; a star marks the daemon's own. */
 export function renderLeases(list: LeasesJson): string {

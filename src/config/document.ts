@@ -1,4 +1,13 @@
-import { envName, GROUPS, OPTIONS, type Option, type OptionName, optionNames } from './options.ts';
+import {
+  COMMAND_NAMES,
+  type Command,
+  envName,
+  GROUPS,
+  OPTIONS,
+  type Option,
+  type OptionName,
+  optionNames,
+} from './options.ts';
 
 /** docs/options.md, from the table of options. */
 
@@ -15,6 +24,17 @@ The network config in etcd (\`<etcd-prefix>/config\`) is not set by options. \`l
 
 const inCell = (text: string): string => text.replace(/\|/g, '\\|');
 
+const family = (command: Command): string => command.split(' ')[0]!;
+
+/** Those that take it; where all of a family do, the family. */
+function shortest(commands: readonly Command[]): string {
+  const names = COMMAND_NAMES.filter((name) => commands.includes(name)).map((name) => {
+    const whole = COMMAND_NAMES.filter((other) => family(other) === family(name));
+    return whole.every((other) => commands.includes(other)) ? family(name) : name;
+  });
+  return [...new Set(names)].join(', ');
+}
+
 function row(name: OptionName): string {
   const { kind, fallback, commands, help, ignored, many, secret }: Option = OPTIONS[name];
   const flag = `\`${name.length === 1 ? '-' : '--'}${name}\`${many ? ' (may be repeated)' : ''}`;
@@ -26,7 +46,7 @@ function row(name: OptionName): string {
     inCell(kind.placeholder),
     fallback === undefined ? '' : `\`${fallback}\``,
     inCell(help) + hidden + effect,
-    commands.join(', '),
+    shortest(commands),
   ];
   return `| ${cells.join(' | ')} |`;
 }

@@ -23,8 +23,30 @@ import {
  * secret, `--help` and docs/options.md.
  */
 
-/** The commands that take options. */
-export type Command = 'run' | 'leases' | 'cleanup' | 'cni install' | 'cni uninstall';
+/** Every command, by the words that call it. */
+export const COMMAND_NAMES = [
+  'run',
+  'leases list',
+  'leases show',
+  'leases reserve',
+  'leases release',
+  'status',
+  'peers',
+  'why',
+  'doctor',
+  'config show',
+  'config validate',
+  'config set',
+  'events',
+  'metrics',
+  'cleanup',
+  'cni install',
+  'cni uninstall',
+  'docker-opts',
+  'completion',
+  'version',
+] as const;
+export type Command = (typeof COMMAND_NAMES)[number];
 
 export const GROUPS = [
   'etcd',
@@ -34,6 +56,7 @@ export const GROUPS = [
   'CNI',
   'Health and logs',
   'Output',
+  'Changes',
   'Kubernetes',
   'flanneld',
 ] as const;
@@ -62,6 +85,22 @@ interface Extra {
   readonly commands?: readonly Command[];
 }
 
+/** EventKind of src/api/shapes.ts. */
+const EVENT_KINDS = [
+  'daemon',
+  'lease',
+  'peer',
+  'store',
+  'config',
+  'repair',
+  'kernel',
+  'path',
+  'mtu',
+  'offload',
+  'forwarder',
+  'pods',
+] as const;
+
 const make = <T>(
   group: Group,
   kind: Kind<T>,
@@ -89,11 +128,26 @@ const perhaps = <T>(group: Group, kind: Kind<T>, help: string, extra: Extra = {}
   ({ ...make(group, kind, undefined, help, extra), many: false, optional: true }) as const;
 
 /** An option that may be repeated. */
-const several = <T>(group: Group, kind: Kind<T>, help: string) =>
-  ({ ...make(group, kind, undefined, help, {}), many: true, optional: true }) as const;
+const several = <T>(group: Group, kind: Kind<T>, help: string, extra: Extra = {}) =>
+  ({ ...make(group, kind, undefined, help, extra), many: true, optional: true }) as const;
 
-const WITH_ETCD: Extra = { commands: ['run', 'leases'] };
-const RUN_DIR: Extra = { commands: ['run', 'leases', 'cleanup', 'cni install'] };
+/** Commands that read or change what is in etcd, by the daemon or straight. */
+const OF_ETCD = [
+  'leases list',
+  'leases show',
+  'leases reserve',
+  'leases release',
+  'config show',
+  'config set',
+] as const satisfies readonly Command[];
+const OF_DAEMON = ['status', 'peers', 'events', 'metrics'] as const satisfies readonly Command[];
+/** They look at this host, at the daemon if one runs, and at etcd. */
+const INSPECT = ['why', 'doctor'] as const satisfies readonly Command[];
+
+const WITH_ETCD: Extra = { commands: ['run', ...OF_ETCD, ...INSPECT] };
+const RUN_DIR: Extra = {
+  commands: ['run', ...OF_ETCD, ...OF_DAEMON, ...INSPECT, 'cleanup', 'cni install', 'completion'],
+};
 const CNI_BOTH: Extra = { commands: ['cni install', 'cni uninstall'] };
 const KUBERNETES: Extra = { ignored: 'it only has a meaning with --kube-subnet-mgr' };
 const KLOG: Extra = { ignored: 'Loden logs to standard error only; see --log-level and --log-format' };
@@ -171,7 +225,7 @@ export const OPTIONS = {
   ),
   'run-dir': one('Files', path, DEFAULTS.runDir, "Directory of the daemon's socket.", RUN_DIR),
   'state-dir': one('Files', path, DEFAULTS.stateDir, 'Directory of what must outlive a reboot.', {
-    commands: ['run', 'cleanup', 'cni install'],
+    commands: ['run', ...INSPECT, 'cleanup', 'cni install'],
   }),
   takeover: one(
     'Files',
@@ -192,14 +246,6 @@ export const OPTIONS = {
     'Version of the specification in the configuration; 1.1.0 lets runtimes that know it call GC and STATUS.',
     { commands: ['cni install'] },
   ),
-  force: one(
-    'CNI',
-    boolean,
-    'false',
-    'Replace files that are not ours, or were changed; with uninstall: remove the configuration even if it was changed, and the plugin even if others name it.',
-    CNI_BOTH,
-  ),
-
   'metrics-addr': perhaps(
     'Health and logs',
     listenAddress,
@@ -233,16 +279,60 @@ export const OPTIONS = {
   v: one('Health and logs', integer(0, 100), '0', "flanneld's log level: 2 and up is debug, 5 and up trace."),
 
   json: one('Output', boolean, 'false', 'Print JSON.', {
-    commands: ['leases', 'cleanup', 'cni install', 'cni uninstall'],
+    commands: [
+      ...OF_ETCD,
+      'config validate',
+      'status',
+      'peers',
+      'events',
+      'metrics',
+      ...INSPECT,
+      'cleanup',
+      'cni install',
+      'cni uninstall',
+      'version',
+    ],
   }),
+  color: one(
+    'Output',
+    choice('auto', 'always', 'never'),
+    'auto',
+    'Colours; auto: on a terminal, unless NO_COLOR is set.',
+    { commands: [...OF_ETCD, 'config validate', 'status', 'peers', 'events', ...INSPECT] },
+  ),
   source: one(
     'Output',
     choice('auto', 'daemon', 'etcd'),
     'auto',
     'Whom to ask; auto: the daemon, or etcd where none runs.',
-    {
-      commands: ['leases'],
-    },
+    { commands: OF_ETCD },
+  ),
+  watch: one('Output', boolean, 'false', 'Go on and show what changes, until interrupted.', {
+    commands: ['leases list', 'peers'],
+  }),
+  since: perhaps(
+    'Output',
+    text,
+    'Only events after this one (its number), since this time (RFC 3339) or this long ago (10m).',
+    { commands: ['events'] },
+  ),
+  kind: several('Output', choice(...EVENT_KINDS), 'Only events of this kind.', { commands: ['events'] }),
+  follow: one('Output', boolean, 'false', 'Go on with what happens from now, until interrupted.', {
+    commands: ['events'],
+  }),
+
+  node: perhaps('Changes', text, 'Whose it is to be: a node id, the beginning of one, or a PublicIP.', {
+    commands: ['leases reserve'],
+  }),
+  'dry-run': one('Changes', boolean, 'false', 'Only tell what would be changed.', {
+    commands: ['config set'],
+  }),
+  force: one(
+    'Changes',
+    boolean,
+    'false',
+    'Do it although there is something against it: leases that would be orphaned (config set); a node that may be alive (leases release); files that are not ours or were changed, a plugin that others name (cni).',
+    { commands: ['leases release', 'config set', 'cni install', 'cni uninstall'] },
   ),
 
   'kube-subnet-mgr': one(
