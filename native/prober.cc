@@ -1,0 +1,310 @@
+#include "prober.h"
+
+#include <errno.h>
+#include <netinet/icmp6.h>
+#include <poll.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include <atomic>
+#include <climits>
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <semaphore>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "js.h"
+#include "netlink_socket.h"
+#include "prober_sockets.h"
+#include "thread.h"
+
+namespace loden {
+namespace {
+
+using core::ProbeAnswer;
+using core::ProbeKind;
+
+// Probes that are waited for; a later one with the same remainder takes the place of an earlier one. A power of two.
+constexpr size_t kPending = 2048;
+constexpr size_t kMostQueued = 1024;
+// Packets read between two looks at the queue.
+constexpr int kBurst = 128;
+// Milliseconds from the first result on in which more are gathered: their times are the kernel's, so nothing is lost by waiting.
+constexpr int kGather = 4;
+
+// As JavaScript gives it: 28 bytes in this machine's order.
+struct Probe {
+  uint32_t token;
+  uint16_t size;
+  uint16_t port;
+  uint8_t kind;
+  uint8_t family;
+  uint16_t zero;
+  uint8_t address[16];
+};
+static_assert(sizeof(Probe) == 28);
+
+struct Pending {
+  bool waits = false;
+  ProbeKind kind = ProbeKind::kEcho;
+  core::Address to;
+  core::ProbeMark mark;
+  int64_t sent = 0;       // CLOCK_REALTIME, nanoseconds
+  int64_t sent_mono = 0;  // CLOCK_MONOTONIC
+};
+
+// The kinds of results, as in src/native/prober.ts.
+enum class What { kAnswered = 0, kNotSent = 1, kUnreachable = 2, kTooBig = 3 };
+// token, what, value
+using Results = std::vector<double>;
+
+int64_t Nanoseconds(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+class Prober;
+void Deliver(Napi::Env env, Napi::Function on_results, Prober* prober, Results* results);
+using Channel = Napi::TypedThreadSafeFunction<Prober, Results, Deliver>;
+
+// The sockets, their thread and the way back to JavaScript. Made and destroyed on the JS thread.
+class Prober : public std::enable_shared_from_this<Prober> {
+ public:
+  // JS thread. On failure nothing is left running.
+  Failure Open(Napi::Env env, int netns_fd, Napi::Function on_results);
+  // JS thread. False when too many wait already.
+  bool Submit(std::span<const Probe> probes);
+  // JS thread. Nothing is delivered after it. Idempotent.
+  void Close() { thread_.Stop(); }
+  bool closed() const { return thread_.stopping(); }
+  // JS thread: the results have arrived, the next may be sent.
+  void Arrived() {
+    in_flight_.store(false, std::memory_order_release);
+    thread_.Wake();
+  }
+
+ private:
+  static void EnvClosing(void* self);
+  static void ThreadMain(void* self);
+
+  // Helper thread.
+  void Loop();
+  void Send(const Probe& probe);
+  // True: there may be more.
+  bool Receive(uint8_t family);
+  void Judge(const ProberSockets::Received& received);
+  void Tell(uint32_t token, What what, double value);
+
+  std::shared_ptr<Prober> self_;  // kept until the channel is finalized
+  Thread thread_;
+  Channel channel_;
+  std::atomic<bool> in_flight_{false};
+
+  std::mutex mutex_;
+  std::vector<Probe> queue_;  // under mutex_
+
+  // Set before the thread starts, then only the thread's.
+  int netns_fd_ = -1;
+  ProberSockets sockets_;
+  std::vector<Pending> pending_;
+  Results results_;
+  Failure open_failure_;
+  std::binary_semaphore opened_{0};
+};
+
+Failure Prober::Open(Napi::Env env, int netns_fd, Napi::Function on_results) {
+  netns_fd_ = netns_fd;
+  pending_.resize(kPending);
+  self_ = shared_from_this();
+  channel_ = Channel::New(
+      env, on_results, "loden prober", 0, 1, this,
+      [](Napi::Env finalizing, void*, Prober* self) {
+        napi_remove_env_cleanup_hook(finalizing, &Prober::EnvClosing, self);
+        self->thread_.Join();
+        const std::shared_ptr<Prober> last = std::move(self->self_);
+      },
+      static_cast<void*>(nullptr));
+  channel_.Unref(env);
+  // Added after the channel's own hook, so it runs before it: the thread is gone when the channel goes.
+  napi_add_env_cleanup_hook(env, &Prober::EnvClosing, this);
+  if (const Failure failure = thread_.Start(&Prober::ThreadMain, this, "loden-prober")) {
+    channel_.Release();
+    return failure;
+  }
+  opened_.acquire();
+  return open_failure_;
+}
+
+void Prober::EnvClosing(void* self) {
+  auto* prober = static_cast<Prober*>(self);
+  prober->thread_.Stop();
+  prober->thread_.Join();
+}
+
+void Prober::ThreadMain(void* self) {
+  auto* prober = static_cast<Prober*>(self);
+  Failure failure = EnterNetns(prober->netns_fd_);
+  if (!failure) failure = prober->sockets_.Open();
+  prober->open_failure_ = failure;
+  prober->opened_.release();
+  if (!failure) prober->Loop();
+  prober->sockets_.Close();
+  prober->channel_.Release();
+}
+
+bool Prober::Submit(std::span<const Probe> probes) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (queue_.size() + probes.size() > kMostQueued) return false;
+    queue_.insert(queue_.end(), probes.begin(), probes.end());
+  }
+  thread_.Wake();
+  return true;
+}
+
+void Prober::Loop() {
+  bool more = false;
+  bool gathered = false;
+  std::vector<Probe> todo;
+  while (!thread_.stopping()) {
+    const bool may_post = !results_.empty() && !in_flight_.load(std::memory_order_acquire);
+    if (may_post && gathered) {
+      in_flight_.store(true, std::memory_order_release);
+      channel_.NonBlockingCall(new Results(std::exchange(results_, {})));
+      gathered = false;
+      continue;
+    }
+    pollfd ready[3] = {{thread_.wake_fd(), POLLIN, 0}, {sockets_.fd(4), POLLIN, 0}, {sockets_.fd(6), POLLIN, 0}};
+    const int count = poll(ready, 3, more ? 0 : may_post ? kGather : -1);
+    gathered = count == 0 && may_post;
+    if (ready[0].revents != 0) {
+      thread_.ClearWake();
+      {
+        const std::lock_guard lock(mutex_);
+        todo.swap(queue_);
+      }
+      for (const Probe& probe : todo) Send(probe);
+      todo.clear();
+    }
+    more = false;
+    if (ready[1].revents != 0) more = Receive(4);
+    if (ready[2].revents != 0) more = Receive(6) || more;
+  }
+}
+
+void Prober::Send(const Probe& probe) {
+  Pending& its = pending_[probe.token % kPending];
+  its = {};
+  its.kind = static_cast<ProbeKind>(probe.kind);
+  its.to.family = probe.family;
+  memcpy(its.to.bytes, probe.address, probe.family == 4 ? 4 : 16);
+  its.mark = {sockets_.magic(), probe.token, 0};
+  if (getrandom(&its.mark.nonce, sizeof its.mark.nonce, 0) != sizeof its.mark.nonce) {
+    return Tell(probe.token, What::kNotSent, EAGAIN);
+  }
+  its.sent = Nanoseconds(CLOCK_REALTIME);
+  its.sent_mono = Nanoseconds(CLOCK_MONOTONIC);
+  const int error = sockets_.Send(its.kind, its.to, probe.port, probe.size, its.mark);
+  if (error != 0) return Tell(probe.token, What::kNotSent, error);
+  its.waits = true;
+}
+
+bool Prober::Receive(uint8_t family) {
+  for (int i = 0; i < kBurst; i++) {
+    ProberSockets::Received received;
+    switch (sockets_.Receive(family, &received)) {
+      case ProberSockets::Got::kNothing:
+        return false;
+      case ProberSockets::Got::kOther:
+        continue;
+      case ProberSockets::Got::kAnswer:
+        Judge(received);
+    }
+  }
+  return true;
+}
+
+// Whoever has not seen the probe does not know its nonce.
+void Prober::Judge(const ProberSockets::Received& received) {
+  const ProbeAnswer& answer = received.answer;
+  Pending& its = pending_[answer.mark.token % kPending];
+  if (!its.waits || answer.mark.token != its.mark.token || answer.mark.nonce != its.mark.nonce) return;
+  const bool echo = its.kind == ProbeKind::kEcho;
+  const bool reply = answer.what == ProbeAnswer::What::kEchoReply;
+  const bool from_target = received.from == its.to;
+  if (reply ? !echo || !from_target : answer.of_udp == echo || !(answer.destination == its.to)) return;
+  its.waits = false;
+  if (answer.what == ProbeAnswer::What::kTooBig) return Tell(its.mark.token, What::kTooBig, answer.mtu);
+  // That nothing listens there, or that it may not be asked, is the answer to a datagram: whole it has arrived.
+  if (!reply && (echo || !from_target)) {
+    return Tell(its.mark.token, What::kUnreachable, answer.type << 8 | answer.code);
+  }
+  // The arrival is told by the clock that can be set; it cannot have been later than now.
+  const int64_t longest = Nanoseconds(CLOCK_MONOTONIC) - its.sent_mono;
+  const int64_t rtt = received.at - its.sent;
+  Tell(its.mark.token, What::kAnswered, static_cast<double>(rtt > 0 && rtt <= longest ? rtt : longest));
+}
+
+void Prober::Tell(uint32_t token, What what, double value) {
+  results_.push_back(token);
+  results_.push_back(static_cast<double>(what));
+  results_.push_back(value);
+}
+
+void Deliver(Napi::Env env, Napi::Function on_results, Prober* prober, Results* raw) {
+  const std::unique_ptr<Results> results(raw);
+  if (env == nullptr) return;  // the environment is going away
+  prober->Arrived();
+  if (prober->closed()) return;
+  Napi::Float64Array values = Napi::Float64Array::New(env, results->size());
+  memcpy(values.Data(), results->data(), results->size() * sizeof(double));
+  on_results.Call({values});
+  // An exception in it is an uncaught one, as in any event callback; Node would only warn of it.
+  if (env.IsExceptionPending()) napi_fatal_exception(env, env.GetAndClearPendingException().Value());
+}
+
+bool IsProbe(const Probe& probe) {
+  return probe.kind <= 2 && (probe.family == 4 || probe.family == 6) && probe.size >= core::LeastProbe(probe.family) &&
+         (probe.kind == 0 || probe.port != 0);
+}
+
+Napi::Value SendProbes(const Napi::CallbackInfo& info, Prober& prober) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    return ThrowType(env, "probes must be a Uint8Array");
+  }
+  const Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
+  if (bytes.ByteLength() % sizeof(Probe) != 0) return ThrowType(env, "probes must be 28 bytes each");
+  std::vector<Probe> probes(bytes.ByteLength() / sizeof(Probe));
+  if (!probes.empty()) memcpy(probes.data(), bytes.Data(), bytes.ByteLength());
+  for (const Probe& probe : probes) {
+    if (!IsProbe(probe)) return ThrowType(env, "no such probe: kind, family, size or port is wrong");
+  }
+  return Napi::Boolean::New(env, !prober.closed() && prober.Submit(probes));
+}
+
+}  // namespace
+
+Napi::Value NewProber(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  int64_t netns_fd;
+  if (!IntArgument(info, 0, "netnsFd", -1, INT_MAX, &netns_fd)) return env.Undefined();
+  if (!info[1].IsFunction()) return ThrowType(env, "onResults must be a function");
+  auto prober = std::make_shared<Prober>();
+  const Failure failure = prober->Open(env, static_cast<int>(netns_fd), info[1].As<Napi::Function>());
+  if (failure) return Throw(env, failure, "cannot open sockets for probes");
+
+  // It runs until close(), whether or not the object is still held.
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("send", Napi::Function::New(
+                         env, [prober](const Napi::CallbackInfo& call) { return SendProbes(call, *prober); }, "send"));
+  object.Set("close", Napi::Function::New(
+                          env, [prober](const Napi::CallbackInfo&) { prober->Close(); }, "close"));
+  return object;
+}
+
+}  // namespace loden
