@@ -84,9 +84,14 @@ function walkBase(base: BaseChain, packet: Packet, budget: { left: number }): En
     ends.push({ verdict: base.policy, by, packet: rest });
   }
   // What conntrack will think of it is not for a rule before it to change, except by NOTRACK.
-  if (!early || ends.some((e) => e.packet.ctState === 'untracked')) return ends;
+  if (!early || notracks(base.chains)) return ends;
   return ends.map((e) => ({ ...e, packet: { ...e.packet, ctState: packet.ctState } }));
 }
+
+const notracks = (chains: Chains): boolean =>
+  [...chains.values()].some((rules) =>
+    rules.some(({ steps }) => steps.some((s) => s.kind === 'blur' && s.what === 'ct')),
+  );
 
 function walk(
   rules: readonly Rule[],
@@ -144,8 +149,10 @@ function carryOut(rule: Rule, steps: readonly Step[], packet: Packet, course: Co
         return;
       }
       if (picked === undefined) course.after.push(now);
-      for (const verdict of picked === undefined ? step.all : [picked]) follow(rule, verdict, now, course);
-      return;
+      const possible = picked === undefined ? step.all : [picked];
+      for (const verdict of possible) if (verdict.to !== 'next') follow(rule, verdict, now, course);
+      // `continue` goes on within the rule.
+      if (!possible.some((v) => v.to === 'next')) return;
     } else if (step.verdict.to !== 'next') {
       follow(rule, step.verdict, now, course);
       return;
@@ -157,7 +164,6 @@ function carryOut(rule: Rule, steps: readonly Step[], packet: Packet, course: Co
 function follow(rule: Rule, verdict: Verdict, now: Packet, course: Course): void {
   switch (verdict.to) {
     case 'next':
-      course.after.push(now);
       return;
     case 'return':
       course.left.push(now);
