@@ -11,6 +11,7 @@ import type { Op } from './kernel.ts';
 import { finishLink, getLinkByName, readLink } from './link.ts';
 import type { Names } from './names.ts';
 import type { ObservedLink } from './observed.ts';
+import type { TxChecksums } from './offload.ts';
 import { silencePort } from './podLink.ts';
 import type { SysctlFiles } from './sysctl.ts';
 import type { Link, Sysctl } from './types.ts';
@@ -18,6 +19,16 @@ import type { Link, Sysctl } from './types.ts';
 export type Refusal = Pick<NetlinkFailure, 'errno' | 'code' | 'extack'>;
 
 type Outcome = KernelError | undefined;
+
+/** What operations go through. */
+export interface BatchParts {
+  readonly socket: NetlinkSocket;
+  readonly names: Names;
+  readonly sysctls: SysctlFiles;
+  readonly createTun: (name: string) => Promise<Refusal | undefined>;
+  /** Absent: what is wished of checksums is passed over. */
+  readonly txChecksums: Pick<TxChecksums, 'write'> | undefined;
+}
 
 /**
  * Operations on their way to the kernel, in order and in as few exchanges as can be: an exchange is waited for only
@@ -27,7 +38,8 @@ export class Batch {
   readonly #socket: NetlinkSocket;
   readonly #names: Names;
   readonly #sysctls: SysctlFiles;
-  readonly #createTun: (name: string) => Promise<Refusal | undefined>;
+  readonly #createTun: BatchParts['createTun'];
+  readonly #txChecksums: BatchParts['txChecksums'];
   #ops: readonly Op[] = [];
   #results: Outcome[] = [];
   /** Not yet sent, with the operation they belong to; undefined: their failure does not matter. */
@@ -40,16 +52,12 @@ export class Batch {
   /** Devices that could not be made. */
   readonly #unmade = new Set<string>();
 
-  constructor(
-    socket: NetlinkSocket,
-    names: Names,
-    sysctls: SysctlFiles,
-    createTun: (name: string) => Promise<Refusal | undefined>,
-  ) {
-    this.#socket = socket;
-    this.#names = names;
-    this.#sysctls = sysctls;
-    this.#createTun = createTun;
+  constructor(parts: BatchParts) {
+    this.#socket = parts.socket;
+    this.#names = parts.names;
+    this.#sysctls = parts.sysctls;
+    this.#createTun = parts.createTun;
+    this.#txChecksums = parts.txChecksums;
   }
 
   /** See {@link ./kernel.ts Kernel.apply}. */
@@ -57,7 +65,8 @@ export class Batch {
     this.#ops = ops;
     this.#results = new Array<Outcome>(ops.length);
     for (let at = 0; at < ops.length; ) {
-      const { verb, object } = ops[at]!;
+      const op = ops[at]!;
+      const { verb, object } = op;
       if (object.kind === 'sysctl') {
         let end = at + 1;
         while (ops[end]?.object.kind === 'sysctl') end++;
@@ -71,6 +80,8 @@ export class Batch {
       if (!this.#isLost(at)) {
         if (verb === 'create' && object.kind === 'link') await this.#make(at, object);
         else this.#add(at);
+        if (op.verb === 'change' && op.change.txChecksum)
+          await this.#tellChecksums(at, op.object, op.observed);
       }
       at++;
     }
@@ -141,7 +152,16 @@ export class Batch {
     }
     this.#names.set(made.ifindex, made.name);
     this.#ops[at]!.onMade?.(made);
+    // The kernel makes all that can with the offload on.
+    if (o.vxlan && o.txChecksum === false) await this.#tellChecksums(at, o, made);
     this.#unfinished = { at, o, made };
+  }
+
+  async #tellChecksums(at: number, o: Link, { ifindex }: ObservedLink): Promise<void> {
+    if (!o.vxlan || o.txChecksum === undefined) return;
+    await this.#flush();
+    const refusal = await this.#txChecksums?.write(ifindex, o.txChecksum);
+    if (refusal) this.#refuse(at, refusal);
   }
 
   /** What a link is told once it has its sysctls. */

@@ -99,6 +99,7 @@ function changeWords(o: Link, there: ObservedLink, change: LinkChange, state: Ob
   if (change.master) words.push(masterWords(o.veth?.master, there.master, state));
   if (change.hairpin && !change.master) words.push(`has hairpin ${there.hairpin ? 'on' : 'off'}`);
   if (change.vxlan) words.push('has another source address, underlay device or learning');
+  if (change.txChecksum) words.push(o.vxlan && o.txChecksum ? 'fills in no checksums' : 'fills in checksums');
   if (change.txqlen) words.push(`has txqlen ${there.tun?.txqlen} instead of ${o.tun?.txqlen}`);
   return words;
 }

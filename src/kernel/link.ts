@@ -27,6 +27,8 @@ export interface LinkChange {
   readonly alias: boolean;
   /** `local` within its family, the underlay device, learning. */
   readonly vxlan: boolean;
+  /** By ethtool, not by a message to the link. */
+  readonly txChecksum: boolean;
   readonly txqlen: boolean;
   /** The bridge it is a port of. */
   readonly master: boolean;
@@ -40,6 +42,7 @@ export const NO_CHANGE: LinkChange = {
   up: false,
   alias: false,
   vxlan: false,
+  txChecksum: false,
   txqlen: false,
   master: false,
   hairpin: false,
@@ -110,6 +113,8 @@ function compareVxlan(
       v.learning !== w.learning ||
       v.underlay === undefined ||
       v.underlay !== state.link(w.underlay)?.ifindex,
+    txChecksum:
+      wanted.txChecksum !== undefined && v.txChecksum !== undefined && v.txChecksum !== wanted.txChecksum,
   };
 }
 

@@ -24,6 +24,7 @@ import type {
   ObservedRoute,
   RouteQuery,
 } from './observed.ts';
+import { TxChecksums } from './offload.ts';
 import { dumpRoutes, readRoute } from './route.ts';
 import { procSys, type SysctlFiles, socketSysctls } from './sysctl.ts';
 
@@ -32,6 +33,8 @@ export interface NetlinkKernelOptions {
   readonly netnsFd?: number;
   /** {@link NetlinkOptions.later}; what it changes is told to its own watchers too. */
   readonly later?: boolean;
+  /** Also see and change whether VXLAN devices fill in checksums, which is one more question for each. */
+  readonly txChecksums?: boolean;
   /** Sysctls of that namespace; by the socket's own thread if absent, for /proc/sys shows those of who looks. */
   readonly sysctls?: SysctlFiles;
   /** Makes a TUN device in that namespace; the addon makes them in the process's own. Throws with `code` and `errno`. */
@@ -50,11 +53,13 @@ export class NetlinkKernel implements Kernel {
   readonly #sysctls: SysctlFiles;
   readonly #createTun: (name: string) => void | Promise<void>;
   readonly #names = new Names();
+  readonly #txChecksums: TxChecksums | undefined;
 
   constructor(socket: NetlinkSocket, options: NetlinkKernelOptions) {
     this.socket = socket;
     this.#netnsFd = options.netnsFd ?? -1;
     this.#sysctls = options.sysctls ?? (options.netnsFd === undefined ? procSys : socketSysctls(socket));
+    this.#txChecksums = options.txChecksums ? new TxChecksums(options.netnsFd) : undefined;
     this.#createTun = options.createTun ?? ((name) => addon().tunCreate(name));
   }
 
@@ -89,12 +94,18 @@ export class NetlinkKernel implements Kernel {
       const link = message && readLink(message);
       if (link) this.#names.set(ifindex, link.name);
       else this.#names.delete(ifindex);
-      return link ? [link] : [];
+      return link ? [await this.#withOffload(link)] : [];
     }
     const links = await this.socket.dump(dumpLinks(), readLink);
     this.#names.clear();
     for (const link of links) this.#names.set(link.ifindex, link.name);
-    return links;
+    return this.#txChecksums ? Promise.all(links.map((link) => this.#withOffload(link))) : links;
+  }
+
+  async #withOffload(link: ObservedLink): Promise<ObservedLink> {
+    if (!this.#txChecksums || !link.vxlan) return link;
+    const txChecksum = await this.#txChecksums.read(link.ifindex);
+    return txChecksum === undefined ? link : { ...link, vxlan: { ...link.vxlan, txChecksum } };
   }
 
   addresses(ifindex?: number): Promise<readonly ObservedAddress[]> {
@@ -145,7 +156,13 @@ export class NetlinkKernel implements Kernel {
   }
 
   apply(ops: readonly Op[]): Promise<readonly (KernelError | undefined)[]> {
-    return new Batch(this.socket, this.#names, this.#sysctls, (name) => this.#createTunLink(name)).run(ops);
+    return new Batch({
+      socket: this.socket,
+      names: this.#names,
+      sysctls: this.#sysctls,
+      txChecksums: this.#txChecksums,
+      createTun: (name) => this.#createTunLink(name),
+    }).run(ops);
   }
 
   /** By the TUN driver itself: "tun/tap creation via rtnetlink is not supported". Undefined: it is there. */
@@ -205,6 +222,7 @@ export class NetlinkKernel implements Kernel {
   }
 
   close(): void {
+    this.#txChecksums?.close();
     this.socket.close();
   }
 

@@ -19,6 +19,8 @@ export interface ObservedVxlan {
   readonly remote?: Addr;
   readonly learning: boolean;
   readonly gbp: boolean;
+  /** Does it fill in checksums that senders leave to it? Undefined: nobody has asked, or it cannot be told. */
+  readonly txChecksum?: boolean;
 }
 
 /** A TUN or TAP device's attributes as the kernel tells them. */

@@ -4,6 +4,7 @@ import { Fights } from './fights.ts';
 import type { ObservedRoute } from './observed.ts';
 import type { Observer } from './observer.ts';
 import { Pass, type PassContext, type PassResult } from './pass.ts';
+import { type ObjectRow, objectRows } from './rows.ts';
 import { Slices } from './slices.ts';
 import { countByKind, MOST_LISTED, type PassReport, type ReconcilerStatus } from './status.ts';
 import { Troubles } from './troubles.ts';
@@ -19,6 +20,8 @@ export interface ReconcilerOptions {
   /** [0, 1), for jitter. */
   readonly random?: () => number;
 }
+
+const FOUGHT = 'another program that keeps undoing it; put right once a second';
 
 interface Wish {
   readonly revision: bigint;
@@ -59,6 +62,8 @@ export class Reconciler {
   };
   #applied: bigint | undefined;
   #conflicts: readonly { readonly object: string; readonly with: string }[] = [];
+  /** Those in which an object of somebody else's was seen in the place, by key. */
+  #inTheWay: ReadonlyMap<string, string> = new Map();
   #kicked = false;
   #running: Promise<void> | undefined;
   #looking = false;
@@ -150,6 +155,19 @@ export class Reconciler {
     };
   }
 
+  /** How each desired object stands, as of now; made row by row, so that the caller may pause between any two. */
+  objects(): Iterable<ObjectRow> {
+    const conflicts = new Map(this.#inTheWay);
+    for (const { key } of this.#fights.ongoing(performance.now())) conflicts.set(key, FOUGHT);
+    return objectRows({
+      wanted: this.#wish?.objects ?? NOTHING_DESIRED,
+      compared: this.#last.objects,
+      missing: this.#last.missing,
+      troubles: new Map(this.#troubles.entries()),
+      conflicts,
+    });
+  }
+
   /** Ends after the operations that are under way. What is in the kernel stays. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -219,12 +237,13 @@ export class Reconciler {
   #tell(result: PassResult): void {
     const known = new Set(this.#conflicts.map((c) => `${c.object} ${c.with}`));
     if (result.whole) {
+      this.#inTheWay = new Map(result.conflicts.map((c) => [c.key, c.with]));
       this.#conflicts = [
         ...result.conflicts.map(({ object, with: other }) => ({ object, with: other })),
         ...this.#troubles.conflicts(),
         ...Iterator.from(this.#fights.ongoing(performance.now())).map(({ key }) => ({
           object: key,
-          with: 'another program that keeps undoing it; put right once a second',
+          with: FOUGHT,
         })),
       ];
     }

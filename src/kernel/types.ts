@@ -63,6 +63,8 @@ interface AnyLink {
 export interface VxlanLink extends AnyLink {
   readonly mac: Mac;
   readonly vxlan: Vxlan;
+  /** Does it fill in checksums that senders leave to it (tx-checksum-ip-generic of `ethtool -k`)? Absent: as it is. */
+  readonly txChecksum?: boolean;
   readonly tun?: undefined;
   readonly bridge?: undefined;
   readonly veth?: undefined;

@@ -2,6 +2,7 @@
 
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
+export const NETLINK_GENERIC = 16;
 
 /** sizeof(struct nlmsghdr): u32 length, u16 type, u16 flags, u32 sequence, u32 port id. */
 export const NLMSG_HDRLEN = 16;

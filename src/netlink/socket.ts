@@ -40,6 +40,8 @@ export interface NetlinkCounters {
 }
 
 export interface NetlinkOptions {
+  /** NETLINK_*; NETLINK_ROUTE if absent. */
+  readonly protocol?: number;
   /** Descriptor of a network namespace; the process's own if absent. */
   readonly netnsFd?: number;
   /** Bytes. */
@@ -49,7 +51,7 @@ export interface NetlinkOptions {
 }
 
 /**
- * A request-and-reply socket to rtnetlink. Calls may overlap: exchanges queue, one chunk at a time, so that a long
+ * A request-and-reply socket to rtnetlink, or another protocol of netlink. Calls may overlap: exchanges queue, one chunk at a time, so that a long
  * transaction does not keep others waiting. Failures of the socket itself are {@link NativeError}s.
  */
 export class NetlinkSocket {
@@ -70,7 +72,7 @@ export class NetlinkSocket {
   static open(options: NetlinkOptions = {}): NetlinkSocket {
     try {
       const native = addon().netlinkOpen(
-        NETLINK_ROUTE,
+        options.protocol ?? NETLINK_ROUTE,
         options.netnsFd ?? -1,
         options.rcvbuf ?? RECEIVE_BUFFER,
         options.later ?? false,

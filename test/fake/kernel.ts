@@ -258,7 +258,7 @@ export class FakeKernel implements Kernel {
       up: o.up,
       carrier: o.up,
       alias: o.alias,
-      vxlan: { vni, port, local, underlay, learning, gbp },
+      vxlan: { vni, port, local, underlay, learning, gbp, txChecksum: o.txChecksum ?? true },
     });
     this.#hint({ kind: 'link', ifindex });
     return undefined;
@@ -289,6 +289,8 @@ export class FakeKernel implements Kernel {
       if (o.mtu < IPV6_MTU) this.#endIpv6(ifindex);
     }
     if (change.txqlen && o.tun && link.tun) link.tun = { ...link.tun, txqlen: o.tun.txqlen };
+    if (change.txChecksum && o.vxlan && link.vxlan && o.txChecksum !== undefined)
+      link.vxlan = { ...link.vxlan, txChecksum: o.txChecksum };
     if (change.alias) link.alias = o.alias;
     if (change.up && link.up !== o.up) this.#setUp(link, o.up);
     return undefined;

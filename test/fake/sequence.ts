@@ -72,6 +72,7 @@ const vxlanLink: fc.Arbitrary<VxlanLink> = fc
     learning: fc.boolean(),
     vni: pick([1, 1, 2]),
     low: fc.boolean(),
+    txChecksum: fc.boolean(),
   })
   .map(({ name, underlay, learning, vni, low, ...rest }) => {
     const local = addr(
@@ -140,7 +141,7 @@ const changeOf = (of: fc.Arbitrary<Link>, whats: readonly (keyof LinkChange)[]):
 export const change: fc.Arbitrary<Change> = fc.oneof(
   { weight: 3, arbitrary: op(vxlanLink.map((object) => ({ verb: 'create', object }))) },
   { weight: 1, arbitrary: op(tunLink.map((object) => ({ verb: 'create', object }))) },
-  { weight: 4, arbitrary: changeOf(vxlanLink, ['mac', 'mtu', 'up', 'alias', 'vxlan']) },
+  { weight: 5, arbitrary: changeOf(vxlanLink, ['mac', 'mtu', 'up', 'alias', 'vxlan', 'txChecksum']) },
   { weight: 7, arbitrary: changeOf(tunLink, ['mtu', 'up', 'alias', 'txqlen']) },
   // An underlay or a bridge goes down and comes up again.
   {
@@ -259,7 +260,7 @@ export async function portrait(kernel: Kernel): Promise<string[]> {
     const isOurs = OURS.some((o) => o === name);
     const v = vxlan && isOurs ? vxlan : undefined;
     const tunnel = v
-      ? ` vni ${v.vni} port ${v.port} local ${v.local && formatAddr(v.local)} dev ${nameOf(v.underlay)} ${v.learning}`
+      ? ` vni ${v.vni} port ${v.port} local ${v.local && formatAddr(v.local)} dev ${nameOf(v.underlay)} ${v.learning} checksums ${v.txChecksum}`
       : tun
         ? ` ${tun.suits} txqlen ${tun.txqlen} ${carrier}`
         : '';

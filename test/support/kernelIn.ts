@@ -13,7 +13,11 @@ export async function createTunIn(netns: Netns, name: string): Promise<void> {
 /** The kernel as seen from inside a namespace. Closing it closes its descriptor too. */
 export function kernelIn(netns: Netns): NetlinkKernel {
   const fd = openSync(netns.path, 'r');
-  const kernel = NetlinkKernel.open({ netnsFd: fd, createTun: (name) => createTunIn(netns, name) });
+  const kernel = NetlinkKernel.open({
+    netnsFd: fd,
+    txChecksums: true,
+    createTun: (name) => createTunIn(netns, name),
+  });
   return closing(kernel, fd);
 }
 
