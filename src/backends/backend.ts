@@ -1,9 +1,16 @@
 import type { Problem } from '../errors.ts';
-import type { KernelObject } from '../kernel/types.ts';
+import type { KernelObject, Route } from '../kernel/types.ts';
 import type { Addr, Family } from '../net/addr.ts';
 import type { Mac } from '../net/mac.ts';
 import type { Prefix } from '../net/prefix.ts';
-import type { BackendData, BackendType, Lease, LeaseView, NetworkConfig } from '../subnet/types.ts';
+import type {
+  BackendData,
+  BackendType,
+  Lease,
+  LeaseView,
+  NetworkConfig,
+  SubnetKey,
+} from '../subnet/types.ts';
 
 /** The interface whose addresses peers send to. */
 export interface Uplink {
@@ -34,6 +41,19 @@ export interface HostFacts {
 export interface PeerProblem {
   readonly lease: Lease;
   readonly reason: string;
+}
+
+/** How packets get to one family of a peer that is served: what can be asked to see whether they do. */
+export interface PeerPath {
+  readonly key: SubnetKey;
+  readonly family: Family;
+  /** The peer's own end of the tunnel; where there is no tunnel its address on the underlay. */
+  readonly addr: Addr;
+  /** The device that carries packets to it, and bytes of the largest that this takes. */
+  readonly dev: string;
+  readonly mtu: number;
+  /** Is that a device of ours that fills in checksums which senders leave to it? */
+  readonly offloads: boolean;
 }
 
 /** What a backend wants from the kernel: lazily, so that the caller can take slices of it. */
@@ -108,6 +128,16 @@ export interface Backend<C = unknown> {
   advertise(config: C, families: readonly Family[], host: HostFacts): Advertisement;
   /** Everything the kernel should hold for this view. */
   desired(config: C, view: LeaseView, host: HostFacts): Desired;
+  /**
+   * The paths to all peers that are served; absent: there is none to be looked at. The same objects for as long as nothing of
+   * them changes. Lazy: the caller may stop between any two; `undefined` stands for a peer that is not served.
+   */
+  paths?(config: C, view: LeaseView, host: HostFacts): Iterable<PeerPath | undefined>;
+  /**
+   * The route to a peer's subnet alone, for when there is something to say of it alone; absent: `desired` has one for each
+   * peer. The same object for the same subnet.
+   */
+  ownRoute?(subnet: Prefix): Route;
   /**
    * What is to be forwarded in user space for this view, for backends that need that. `slots`: where peers were when it
    * was asked last; those of the result are for the next time. It yields now and then, so that the caller can take slices.

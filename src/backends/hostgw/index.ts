@@ -1,12 +1,13 @@
 import { ROUTE_PROTOCOL } from '../../contract.ts';
 import type { Problem } from '../../errors.ts';
+import { memo } from '../../memo.ts';
 import type { Family } from '../../net/addr.ts';
 import { formatAddr, sameAddr } from '../../net/addr.ts';
 import type { LeaseView } from '../../subnet/types.ts';
-import type { Backend, Desired, HostFacts } from '../backend.ts';
+import type { Backend, Desired, HostFacts, PeerPath } from '../backend.ts';
 import { forwarding } from '../forwarding.ts';
 import { noOptions } from '../no-options.ts';
-import { vet } from '../peers.ts';
+import { type PeerSubnet, vet } from '../peers.ts';
 
 /** Nothing to configure. */
 type HostGwConfig = Readonly<Record<string, never>>;
@@ -20,6 +21,7 @@ export const hostGw: Backend<HostGwConfig> = {
   devices: () => [],
   advertise: () => ({ type: 'host-gw', data: new Map() }),
   desired: desiredHostGw,
+  paths: hostGwPaths,
 };
 
 /** A PublicIP behind a NAT is no gateway: peers would route to an address that is not on the link. */
@@ -67,3 +69,27 @@ function* desiredHostGw(_config: HostGwConfig, view: LeaseView, host: HostFacts)
     }
   }
 }
+
+function* hostGwPaths(
+  _config: HostGwConfig,
+  view: LeaseView,
+  host: HostFacts,
+): Generator<PeerPath | undefined> {
+  const made = paths(host);
+  for (const vetted of vet(view, host)) {
+    yield 'peer' in vetted && host.onLink(vetted.peer.endpoints[0]) ? made(vetted.peer) : undefined;
+  }
+}
+
+const paths = memo(({ uplink: { name: dev, mtu } }: HostFacts) =>
+  memo(
+    ({ lease: { key }, family, endpoints: [addr] }: PeerSubnet): PeerPath => ({
+      key,
+      family,
+      addr,
+      dev,
+      mtu,
+      offloads: false,
+    }),
+  ),
+);

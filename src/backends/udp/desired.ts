@@ -1,14 +1,15 @@
 import { ROUTE_PROTOCOL, TUN_DEVICE } from '../../contract.ts';
-import type { KernelObject, Sysctl } from '../../kernel/types.ts';
+import type { KernelObject, Route, Sysctl } from '../../kernel/types.ts';
+import { memo } from '../../memo.ts';
 import type { Family } from '../../net/addr.ts';
-import { hostPrefix, network } from '../../net/prefix.ts';
-import type { LeaseView } from '../../subnet/types.ts';
+import { hostPrefix, network, type Prefix } from '../../net/prefix.ts';
+import type { LeaseView, NetworkConfig } from '../../subnet/types.ts';
 import { subnetOf } from '../../subnet/types.ts';
-import type { Desired, HostFacts } from '../backend.ts';
+import type { Desired, HostFacts, PeerPath } from '../backend.ts';
 import { forwarding } from '../forwarding.ts';
-import { vetAnyFamily } from '../peers.ts';
+import { type PeerSubnet, vetAnyFamily } from '../peers.ts';
 import type { UdpConfig } from './config.ts';
-import { deviceLink } from './device.ts';
+import { deviceLink, deviceMtu } from './device.ts';
 
 /**
  * The kernel's part of a udp overlay: a TUN device, and a route through it to the whole network. Who is where, the kernel need
@@ -53,3 +54,41 @@ const sysctl = (family: Family): Sysctl =>
   family === 4
     ? { kind: 'sysctl', path: `net/ipv4/conf/${TUN_DEVICE}/accept_local`, value: '1', dev: TUN_DEVICE }
     : { kind: 'sysctl', path: `net/ipv6/conf/${TUN_DEVICE}/accept_ra`, value: '0', dev: TUN_DEVICE };
+
+/** Where packets to each peer go: flannel's device has the subnet's own address too. */
+export function* udpPaths(
+  _config: UdpConfig,
+  view: LeaseView,
+  host: HostFacts,
+): Generator<PeerPath | undefined> {
+  const made = paths(view.network)(host);
+  for (const vetted of vetAnyFamily(view, host)) yield 'peer' in vetted ? made(vetted.peer) : undefined;
+}
+
+const paths = memo(({ families }: NetworkConfig) =>
+  memo((host: HostFacts) => {
+    const mtu = deviceMtu([...families.keys()], host);
+    return memo(
+      ({ lease: { key }, family, subnet: { addr } }: PeerSubnet): PeerPath => ({
+        key,
+        family,
+        addr,
+        dev: TUN_DEVICE,
+        mtu,
+        offloads: false,
+      }),
+    );
+  }),
+);
+
+/** Beside the route to the whole network, and as that. */
+export const udpRoute = memo(
+  (subnet: Prefix): Route => ({
+    kind: 'route',
+    type: 'unicast',
+    dst: network(subnet),
+    dev: TUN_DEVICE,
+    onlink: false,
+    protocol: ROUTE_PROTOCOL,
+  }),
+);

@@ -1,7 +1,7 @@
 import { TUN_DEVICE } from '../../contract.ts';
 import type { Backend } from '../backend.ts';
 import { parseUdp, type UdpConfig } from './config.ts';
-import { desiredUdp } from './desired.ts';
+import { desiredUdp, udpPaths, udpRoute } from './desired.ts';
 import { checkDevice, deviceMtu } from './device.ts';
 import { udpForwarding } from './table.ts';
 
@@ -14,5 +14,7 @@ export const udp: Backend<UdpConfig> = {
   devices: () => [TUN_DEVICE],
   advertise: () => ({ type: undefined, data: new Map() }),
   desired: desiredUdp,
+  paths: udpPaths,
+  ownRoute: udpRoute,
   forwarding: udpForwarding,
 };

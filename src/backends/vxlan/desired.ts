@@ -6,11 +6,11 @@ import type { Mac } from '../../net/mac.ts';
 import { hostPrefix } from '../../net/prefix.ts';
 import type { Lease, LeaseView } from '../../subnet/types.ts';
 import { subnetOf } from '../../subnet/types.ts';
-import type { Desired, HostFacts } from '../backend.ts';
+import type { Desired, HostFacts, PeerPath, PeerProblem } from '../backend.ts';
 import { forwarding } from '../forwarding.ts';
 import { type PeerSubnet, vet } from '../peers.ts';
 import type { VxlanConfig } from './config.ts';
-import { deviceLink, deviceName } from './device.ts';
+import { deviceLink, deviceMtu, deviceName } from './device.ts';
 import { parseVtep } from './vtep.ts';
 
 /**
@@ -38,10 +38,37 @@ export function* desiredVxlan(config: VxlanConfig, view: LeaseView, host: HostFa
     const own = subnetOf(view.self, family);
     if (own) yield { kind: 'address', dev: link.name, addr: hostPrefix(own.addr) };
   }
+  for (const found of served(config, view, host, ends)) {
+    if ('problem' in found) yield { kind: 'problem', problem: found.problem };
+    else yield* found.objects;
+  }
+}
+
+/** Where packets to each peer go. */
+export function* vxlanPaths(
+  config: VxlanConfig,
+  view: LeaseView,
+  host: HostFacts,
+): Generator<PeerPath | undefined> {
+  const ends = new Map<Family, VtepOwners>();
+  for (const family of view.network.families.keys()) {
+    const link = deviceLink(config, family, host);
+    if (link) ends.set(family, new Map([[link.mac, undefined]]));
+  }
+  for (const found of served(config, view, host, ends)) yield 'problem' in found ? undefined : found.path;
+}
+
+/** What each peer makes of the kernel, or why it does not. `ends`: by family, whose tunnel MACs are known already. */
+function* served(
+  config: VxlanConfig,
+  view: LeaseView,
+  host: HostFacts,
+  ends: ReadonlyMap<Family, VtepOwners>,
+): Generator<PeerWish | { readonly problem: PeerProblem }> {
   const made = wishes(config)(host);
   for (const vetted of vet(view, host)) {
     if ('problem' in vetted) {
-      yield { kind: 'problem', problem: vetted.problem };
+      yield vetted;
       continue;
     }
     const { peer } = vetted;
@@ -49,8 +76,8 @@ export function* desiredVxlan(config: VxlanConfig, view: LeaseView, host: HostFa
     if (!owners) continue;
     const wish = made(peer);
     const reason = 'wrong' in wish ? wish.wrong : claimed(owners, wish.vtep, peer.lease);
-    if (reason !== undefined) yield { kind: 'problem', problem: { lease: peer.lease, reason } };
-    else yield* (wish as PeerWish).objects;
+    if (reason !== undefined) yield { problem: { lease: peer.lease, reason } };
+    else yield wish as PeerWish;
   }
 }
 
@@ -71,6 +98,7 @@ function claimed(owners: VtepOwners, vtep: Mac, lease: Lease): string | undefine
 interface PeerWish {
   readonly vtep: Mac;
   readonly objects: readonly KernelObject[];
+  readonly path: PeerPath;
 }
 
 /** By peer. The same objects for as long as nothing of it has changed. */
@@ -83,22 +111,26 @@ function wishOf(
   config: VxlanConfig,
   devices: Readonly<Record<Family, string>>,
   host: HostFacts,
-  { family, subnet, endpoints: [endpoint], data }: PeerSubnet,
+  { lease: { key }, family, subnet, endpoints: [endpoint], data }: PeerSubnet,
 ): PeerWish | { readonly wrong: string } {
   const vtep = parseVtep(data, config.vni);
   if ('wrong' in vtep) return vtep;
   const { mac } = vtep;
   const route = { kind: 'route', type: 'unicast', dst: subnet, protocol: ROUTE_PROTOCOL } as const;
+  const end = subnet.addr;
   if (config.directRouting && host.onLink(endpoint)) {
+    const { name: dev, mtu } = host.uplink;
     return {
       vtep: mac,
-      objects: [{ ...route, via: endpoint, dev: host.uplink.name, onlink: false }],
+      objects: [{ ...route, via: endpoint, dev, onlink: false }],
+      // The peer answers at its end of the tunnel, but neither side's packets go through it.
+      path: { key, family, addr: end, dev, mtu, offloads: false },
     };
   }
-  const end = subnet.addr;
   const dev = devices[family];
   return {
     vtep: mac,
+    path: { key, family, addr: end, dev, mtu: deviceMtu(config, family, host), offloads: true },
     objects: [
       { kind: 'neigh', dev, addr: end, mac },
       { kind: 'fdb', dev, mac, dst: endpoint },

@@ -1,6 +1,6 @@
 import type { Backend } from '../backend.ts';
 import { parseVxlan, type VxlanConfig } from './config.ts';
-import { desiredVxlan } from './desired.ts';
+import { desiredVxlan, vxlanPaths } from './desired.ts';
 import { checkDevices, deviceMtu, deviceName } from './device.ts';
 import { vtepData } from './vtep.ts';
 
@@ -16,4 +16,5 @@ export const vxlan: Backend<VxlanConfig> = {
     data: new Map(families.map((f) => [f, vtepData(config.vni, host.mac(deviceName(config, f)))])),
   }),
   desired: desiredVxlan,
+  paths: vxlanPaths,
 };

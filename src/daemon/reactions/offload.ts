@@ -1,0 +1,228 @@
+/**
+ * What is done about a device whose packets arrive with wrong checksums while those that come with right ones arrive whole: the
+ * kernel fills them in itself (tx checksum offload off), and it is seen whether that helps. Pure: state and event in, state
+ * and effects out.
+ *
+ * | phase | the device's offload | what ends it |
+ * |---|---|---|
+ * | free | as it is | a path is reported corrupted → verifying; but if it is off already, or cannot be turned off: helpless |
+ * | verifying | off | packets arrive whole now → off; they do not → undoing |
+ * | off | off | its time is over, or another uplink → trial |
+ * | trial | on | packets arrive whole → free; they do not → off for twice the time; nobody can tell → off for the same |
+ * | undoing | on | the kernel has done it → helpless |
+ * | helpless | as it is | its time is over, or another uplink → free |
+ *
+ * So what somebody else has turned off stays off: only what was turned off here is turned on again.
+ */
+export interface Offload {
+  readonly phase: 'free' | 'verifying' | 'off' | 'trial' | 'undoing' | 'helpless';
+  /** Monotonic milliseconds at which a phase ends by itself, or is looked into again. */
+  readonly until: number;
+  /** Milliseconds until the next attempt, in whatever direction. */
+  readonly delay: number;
+  /** Paths whose packets were corrupted last: they are asked whether it is better. At most {@link SUSPECTS}. */
+  readonly suspects: readonly string[];
+  /** A check is under way; its number, so that an old one's result is not taken for it. 0: none. */
+  readonly check: number;
+  /** Of the last check. */
+  readonly checks: number;
+  /** Why nothing can be done, in words. */
+  readonly reason?: string;
+}
+
+export type OffloadEvent =
+  /** What was found out about a path through the device. */
+  | { readonly event: 'report'; readonly path: string; readonly checksum: 'unknown' | 'good' | 'corrupted' }
+  /** After any look at the kernel, and before anything else. `on` undefined: there is no device, or it does not tell. */
+  | { readonly event: 'kernel' }
+  /** A check has ended: did packets arrive whole? */
+  | {
+      readonly event: 'checked';
+      readonly check: number;
+      readonly verdict: 'unknown' | 'good' | 'corrupted';
+    }
+  /** Peers are reached by another uplink now, or by the same one with others' addresses. */
+  | { readonly event: 'uplink' }
+  | { readonly event: 'tick' };
+
+export type OffloadEffect =
+  /** See whether packets on these paths arrive whole, now. */
+  | { readonly effect: 'check'; readonly check: number; readonly paths: readonly string[] }
+  | {
+      readonly effect: 'tell';
+      readonly what: 'turnedOff' | 'turnedOn' | 'stillCorrupted' | 'helpless';
+      readonly reason?: string;
+    };
+
+export interface OffloadOptions {
+  /** Milliseconds for which it stays off at first; doubled each time turning it on was in vain. */
+  readonly first: number;
+  readonly last: number;
+  /** Milliseconds after which a check that nobody could answer is made again. */
+  readonly again: number;
+}
+
+/** Paths that are asked. */
+const SUSPECTS = 3;
+
+export const freeOffload = ({ first }: OffloadOptions): Offload => ({
+  phase: 'free',
+  until: Number.POSITIVE_INFINITY,
+  delay: first,
+  suspects: [],
+  check: 0,
+  checks: 0,
+});
+
+/** Turned off by a daemon that has ended; tried anew after the first time. */
+export const restoredOffload = (options: OffloadOptions, now: number): Offload => ({
+  ...freeOffload(options),
+  phase: 'off',
+  until: now + options.first,
+});
+
+/** How the device's offload shall be; undefined: as it is. */
+export function wantedOffload({ phase }: Offload): boolean | undefined {
+  if (phase === 'verifying' || phase === 'off') return false;
+  return phase === 'trial' || phase === 'undoing' ? true : undefined;
+}
+
+/** Is it off, or being changed, on our account? To be remembered, so that a later daemon undoes it. */
+export const isOurs = (state: Offload): boolean => wantedOffload(state) !== undefined;
+
+type Next = { readonly state: Offload; readonly effects: readonly OffloadEffect[] };
+
+const FOREVER = Number.POSITIVE_INFINITY;
+
+/** `on`: what the device does now. */
+export function offloadNext(
+  state: Offload,
+  event: OffloadEvent,
+  on: boolean | undefined,
+  now: number,
+  options: OffloadOptions,
+): Next {
+  switch (event.event) {
+    case 'report':
+      return reported(state, event, on, now);
+    case 'kernel':
+      return inForce(state, on, now);
+    case 'checked':
+      if (event.check !== state.check) return stay(state);
+      return checked({ ...state, check: 0 }, event.verdict, now, options);
+    case 'uplink':
+      return anew(state, now, options);
+    case 'tick':
+      return now < state.until ? stay(state) : due(state, on, now);
+  }
+}
+
+const stay = (state: Offload): Next => ({ state, effects: [] });
+
+function reported(
+  state: Offload,
+  { path, checksum }: { readonly path: string; readonly checksum: string },
+  on: boolean | undefined,
+  now: number,
+): Next {
+  if (checksum !== 'corrupted' || (state.phase !== 'free' && state.phase !== 'verifying')) return stay(state);
+  const suspects = state.suspects.includes(path)
+    ? state.suspects
+    : [...state.suspects, path].slice(-SUSPECTS);
+  if (state.phase === 'verifying') return stay(suspects === state.suspects ? state : { ...state, suspects });
+  if (on === true) return stay({ ...state, phase: 'verifying', suspects, until: FOREVER });
+  return helpless(
+    { ...state, suspects },
+    on === false
+      ? 'the device leaves no checksums to fill in to anybody: its offload is off already'
+      : 'this kernel does not tell what the device does about checksums',
+    now,
+  );
+}
+
+function helpless(state: Offload, reason: string, now: number): Next {
+  return {
+    state: { ...state, phase: 'helpless', until: now + state.delay, reason, check: 0 },
+    effects: [{ effect: 'tell', what: 'helpless', reason }],
+  };
+}
+
+/** What is wanted is there: see what it does. */
+function inForce(state: Offload, on: boolean | undefined, now: number): Next {
+  const wanted = wantedOffload(state);
+  if (wanted === undefined || on !== wanted || state.check !== 0 || state.until !== FOREVER)
+    return stay(state);
+  if (state.phase === 'undoing') return stay({ ...state, phase: 'helpless', until: now + state.delay });
+  return checking(state);
+}
+
+function checking(state: Offload): Next {
+  const check = state.checks + 1;
+  return {
+    state: { ...state, check, checks: check, until: FOREVER },
+    effects: [{ effect: 'check', check, paths: state.suspects }],
+  };
+}
+
+function checked(
+  state: Offload,
+  verdict: 'unknown' | 'good' | 'corrupted',
+  now: number,
+  { first, last, again }: OffloadOptions,
+): Next {
+  if (state.phase === 'verifying') {
+    if (verdict === 'unknown') return stay({ ...state, until: now + again });
+    if (verdict === 'good') {
+      const { reason: _, ...rest } = state;
+      return {
+        state: { ...rest, phase: 'off', until: now + state.delay },
+        effects: [{ effect: 'tell', what: 'turnedOff' }],
+      };
+    }
+    const reason = "packets are corrupted, and not by this host's offload: it is on again";
+    return {
+      state: {
+        ...state,
+        phase: 'undoing',
+        until: FOREVER,
+        delay: Math.min(2 * state.delay, last),
+        reason,
+      },
+      effects: [{ effect: 'tell', what: 'helpless', reason }],
+    };
+  }
+  if (state.phase !== 'trial') return stay(state);
+  if (verdict === 'good') {
+    const { reason: _, ...rest } = state;
+    return {
+      state: { ...rest, phase: 'free', until: FOREVER, delay: first, suspects: [] },
+      effects: [{ effect: 'tell', what: 'turnedOn' }],
+    };
+  }
+  const delay = verdict === 'corrupted' ? Math.min(2 * state.delay, last) : state.delay;
+  return {
+    state: { ...state, phase: 'off', until: now + delay, delay },
+    effects: verdict === 'corrupted' ? [{ effect: 'tell', what: 'stillCorrupted' }] : [],
+  };
+}
+
+function anew(state: Offload, now: number, { first }: OffloadOptions): Next {
+  if (state.phase === 'off') return stay({ ...state, phase: 'trial', until: FOREVER, delay: first });
+  if (state.phase === 'helpless') return due({ ...state, delay: first }, undefined, now);
+  return stay(state);
+}
+
+function due(state: Offload, on: boolean | undefined, now: number): Next {
+  switch (state.phase) {
+    case 'off':
+      return stay({ ...state, phase: 'trial', until: FOREVER });
+    case 'helpless': {
+      const { reason: _, ...rest } = state;
+      return stay({ ...rest, phase: 'free', until: FOREVER, suspects: [] });
+    }
+    case 'verifying':
+      return inForce({ ...state, until: FOREVER }, on, now);
+    default:
+      return stay(state);
+  }
+}
