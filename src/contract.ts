@@ -24,6 +24,9 @@ export const LINK_ALIAS = 'loden';
 /** The nft table that holds masquerading, one for each family (`ip`, `ip6`). */
 export const NFT_TABLE = 'loden';
 
+/** The nft table of family `netdev` that counts packets to and from peers while somebody asks for it. */
+export const NFT_COUNTERS = 'loden-peers';
+
 /** The comment that marks Loden's rules in `filter FORWARD`. */
 export const FORWARD_COMMENT = 'loden forward';
 
