@@ -6,6 +6,7 @@
 #include "forwarder.h"
 #include "handover.h"
 #include "monitor.h"
+#include "prober.h"
 #include "sys.h"
 #include "waiting.h"
 
@@ -14,6 +15,7 @@ namespace {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("netlinkOpen", Napi::Function::New<loden::NetlinkOpen>(env, "netlinkOpen"));
   exports.Set("netlinkMonitor", Napi::Function::New<loden::NetlinkMonitor>(env, "netlinkMonitor"));
+  exports.Set("prober", Napi::Function::New<loden::NewProber>(env, "prober"));
   exports.Set("sdNotify", Napi::Function::New<loden::SdNotify>(env, "sdNotify"));
   exports.Set("closeOnExec", Napi::Function::New<loden::CloseOnExec>(env, "closeOnExec"));
   exports.Set("handoverListen", Napi::Function::New<loden::HandoverListen>(env, "handoverListen"));
@@ -21,6 +23,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("flockTry", Napi::Function::New<loden::FlockTry>(env, "flockTry"));
   exports.Set("peerCred", Napi::Function::New<loden::PeerCred>(env, "peerCred"));
   exports.Set("bootTimeMs", Napi::Function::New<loden::BootTimeMs>(env, "bootTimeMs"));
+  exports.Set("clockSynchronised", Napi::Function::New<loden::ClockSynchronised>(env, "clockSynchronised"));
   exports.Set("tunCreate", Napi::Function::New<loden::TunCreate>(env, "tunCreate"));
   exports.Set("tunAttach", Napi::Function::New<loden::TunAttach>(env, "tunAttach"));
   exports.Set("tunIdentity", Napi::Function::New<loden::TunIdentity>(env, "tunIdentity"));

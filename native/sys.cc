@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/timex.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -88,6 +89,13 @@ Napi::Value BootTimeMs(const Napi::CallbackInfo& info) {
   timespec now{};
   clock_gettime(CLOCK_BOOTTIME, &now);
   return Napi::Number::New(info.Env(), static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) / 1e6);
+}
+
+// adjtimex(2) without a mode only reads, which anybody may. TIME_ERROR: nobody keeps the clock right.
+Napi::Value ClockSynchronised(const Napi::CallbackInfo& info) {
+  timex state{};
+  const int clock = adjtimex(&state);
+  return clock < 0 ? info.Env().Null() : Napi::Boolean::New(info.Env(), clock != TIME_ERROR);
 }
 
 }  // namespace loden

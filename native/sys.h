@@ -15,5 +15,7 @@ Napi::Value FlockTry(const Napi::CallbackInfo& info);
 Napi::Value PeerCred(const Napi::CallbackInfo& info);
 // bootTimeMs() -> number
 Napi::Value BootTimeMs(const Napi::CallbackInfo& info);
+// clockSynchronised() -> boolean | null
+Napi::Value ClockSynchronised(const Napi::CallbackInfo& info);
 
 }  // namespace loden

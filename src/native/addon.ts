@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { NativeError } from '../errors.ts';
 import type { ForwarderAddon } from './forwarder.ts';
+import type { ProberAddon } from './prober.ts';
 
 /** A netlink socket with its own thread. Made in the wanted network namespace, where it stays for life. */
 export interface NativeNetlink {
@@ -74,7 +75,7 @@ export interface NativeConnection {
   close(): void;
 }
 
-export interface Addon extends ForwarderAddon {
+export interface Addon extends ForwarderAddon, ProberAddon {
   /**
    * `netnsFd` -1: the process's own. `rcvbuf` bytes (forced past rmem_max when allowed). `later`: returns before it is open,
    * which takes a thread longer to begin than to do; what goes wrong then is what its exchanges reject with.
@@ -124,6 +125,8 @@ export interface Addon extends ForwarderAddon {
   peerCred(fd: number): { pid: number; uid: number; gid: number };
   /** CLOCK_BOOTTIME in milliseconds: goes on while the machine sleeps, as a lease does. */
   bootTimeMs(): number;
+  /** Does the kernel say that somebody keeps the wall clock right (adjtimex)? Null: it does not say. */
+  clockSynchronised(): boolean | null;
 }
 
 const path = fileURLToPath(new URL('../../build/native/loden.node', import.meta.url));
