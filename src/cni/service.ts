@@ -278,6 +278,11 @@ export class CniService {
     return [warning, this.#queue.problem].filter((p) => p !== undefined);
   }
 
+  /** Pods with an address of a subnet that this node no longer has, as of the last change of the node. */
+  get stale(): readonly string[] {
+    return [...this.#stale];
+  }
+
   /** `cni` in `/v1/status`. */
   json(): CniStatus {
     return {

@@ -5,7 +5,7 @@ import { KEYS } from '../contract.ts';
 import { ConfigError } from '../errors.ts';
 import { isCompatible } from '../subnet/allocate.ts';
 import type { SubnetStore } from '../subnet/api.ts';
-import type { Lease, LeaseSnapshot, LeaseState } from '../subnet/types.ts';
+import type { Lease, LeaseSnapshot, LeaseState, SubnetKey } from '../subnet/types.ts';
 import { Convergence } from './convergence.ts';
 import { NetworkClaim } from './exclusive.ts';
 import { HostLook } from './hostLook.ts';
@@ -15,7 +15,7 @@ import { nodeState } from './nodeState.ts';
 import type { Notifier } from './notify.ts';
 import { checkHost } from './overlay.ts';
 import { OwnLease, type OwnLeaseParts } from './ownLease.ts';
-import { Programming, type ProgrammingParts } from './programming.ts';
+import { type Facts, Programming, type ProgrammingParts } from './programming.ts';
 import { Publisher } from './publisher.ts';
 import { problems, type Situation, waitingFor } from './readiness.ts';
 import { ServedLeases } from './servedLeases.ts';
@@ -52,7 +52,7 @@ export class Daemon {
   readonly #programming: Programming;
   readonly #claim: NetworkClaim;
   #retry: NodeJS.Timeout | undefined;
-  #converged: (() => void) | undefined;
+  readonly #converged = new Set<() => void>();
 
   constructor(parts: Parts, fatal: (cause: unknown) => void) {
     this.#parts = parts;
@@ -158,7 +158,7 @@ export class Daemon {
       peers: this.peers,
     };
     if (!(await this.#publisher.publish(outcome, () => waitingFor(this.situation())))) this.#later();
-    this.#converged?.();
+    for (const listener of this.#converged) listener();
   }
 
   /** The whole first view, or a newer one, is in the kernel. */
@@ -200,9 +200,24 @@ export class Daemon {
     return this.#programming.peers;
   }
 
+  /** What the kernel was last programmed for: everybody's leases as they are served, and what they were judged by. */
+  get asked(): Facts | undefined {
+    return this.#programming.asked;
+  }
+
+  /** Why peers are not served, by lease. */
+  get refusedPeers(): ReadonlyMap<SubnetKey, string> {
+    return this.#programming.refused;
+  }
+
+  /** The network config as it stands in etcd, and why it is not in force. */
+  get networkText(): { readonly text: string | undefined; readonly problem: string | undefined } {
+    return { text: this.#network.text, problem: this.#network.problem };
+  }
+
   /** Called when everything has been looked at after a change. */
   onConverged(listener: () => void): void {
-    this.#converged = listener;
+    this.#converged.add(listener);
   }
 
   /** Can pods have addresses? */
@@ -231,7 +246,7 @@ export class Daemon {
         .failing.slice(0, 5)
         .map((f) => `${f.object}: ${f.error}`),
       forwarder: this.#programming.forwarderProblems,
-      firewall: this.#programming.isAsked ? firewall.status() : undefined,
+      firewall: this.#programming.asked ? firewall.status() : undefined,
       subnetFile: { written: subnetFile.written, error: subnetFile.error },
     };
   }

@@ -40,6 +40,11 @@ export class NetworkSource {
     return this.#inForce;
   }
 
+  /** What is in the store; undefined: nothing, or nobody has looked yet. */
+  get text(): string | undefined {
+    return this.#text;
+  }
+
   /** Why the text in the store is not in force; undefined when it is. */
   get problem(): string | undefined {
     return this.#problem;

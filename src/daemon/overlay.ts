@@ -42,6 +42,10 @@ export function leaseRequest(
   };
 }
 
+/** Is a lease somebody else's? */
+export const isPeer = (lease: Lease, self: Lease): boolean =>
+  lease.key !== self.key && (lease.node === undefined || lease.node !== self.node);
+
 /**
  * The view of the leases as backends see it: our own lease as we hold it, everybody else's as it is served. A further
  * lease with our node id (one that is about to be deleted after a move) is nobody's peer.
@@ -53,7 +57,7 @@ export function leaseView(
 ): LeaseView {
   const peers = new Map<SubnetKey, Lease>();
   for (const [key, lease] of snapshot.leases) {
-    if (key !== self.key && (lease.node === undefined || lease.node !== self.node)) peers.set(key, lease);
+    if (isPeer(lease, self)) peers.set(key, lease);
   }
   return { revision: snapshot.revision, network: inForce.network, self, peers };
 }

@@ -5,7 +5,8 @@ import { parseCall } from '../cni/protocol/call.ts';
 import { failure } from '../cni/protocol/failure.ts';
 import type { PluginAnswer, PluginCall } from '../cni/types.ts';
 import { CNI } from '../contract.ts';
-import { addon } from '../native/addon.ts';
+import { readBytes } from './http/body.ts';
+import { isOwner, peerUid } from './http/peer.ts';
 
 /** `POST /v1/cni`: what the plugin binary asks, and what it is told. */
 
@@ -14,39 +15,24 @@ export type PluginHandler = (call: PluginCall) => Promise<PluginAnswer>;
 
 /** Whoever may attach pods may do anything on this host, so only root and the daemon's own user may. */
 function refuseStranger(socket: Socket): void {
-  const { fd } = (socket as Socket & { readonly _handle?: { readonly fd: number } })._handle ?? { fd: -1 };
-  const { uid } = addon().peerCred(fd);
-  if (uid === 0 || uid === process.getuid?.()) return;
+  const uid = peerUid(socket);
+  if (isOwner(uid)) return;
   throw new CniError(
     CODE.invalidEnvironment,
-    `user ${uid} may not attach pods: the plugin must run as root, or as the daemon's own user`,
+    `user ${uid ?? 'unknown'} may not attach pods: the plugin must run as root, or as the daemon's own user`,
   );
 }
 
 /** The request's body; throws {@link CniError} when it is longer than {@link CNI.largestRequest} bytes. */
-function readBody(req: IncomingMessage): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    req.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > CNI.largestRequest) {
-        reject(
-          new CniError(
-            CODE.decodingFailure,
-            `the plugin's request is longer than ${CNI.largestRequest} bytes`,
-          ),
-        );
-        req.removeAllListeners('data').resume();
-      } else chunks.push(chunk);
-    });
-    req.once('end', () =>
-      resolve((chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)).toString('utf8')),
-    );
-    req.once('error', reject);
-    req.once('aborted', () => reject(new Error('the plugin went away')));
-  });
-}
+const readBody = async (req: IncomingMessage): Promise<string> =>
+  (
+    await readBytes(
+      req,
+      CNI.largestRequest,
+      () =>
+        new CniError(CODE.decodingFailure, `the plugin's request is longer than ${CNI.largestRequest} bytes`),
+    )
+  ).toString('utf8');
 
 /**
  * In one go, on the event loop: a request has some kilobytes. One of the greatest length, a configuration and an environment of 1 MiB

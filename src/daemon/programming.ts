@@ -5,7 +5,7 @@ import { chooseThreads } from '../forwarder/threads.ts';
 import type { Firewall } from '../kernel/firewall.ts';
 import type { Observer } from '../kernel/observer.ts';
 import type { Reconciler } from '../kernel/reconciler.ts';
-import type { Lease } from '../subnet/types.ts';
+import type { Lease, SubnetKey } from '../subnet/types.ts';
 import { ForwardingFeed } from './forwarding.ts';
 import type { ChangeLog, Logger } from './log.ts';
 import type { NetworkInForce } from './networkSource.ts';
@@ -23,7 +23,7 @@ export interface ProgrammingParts {
 }
 
 /** All that a view of the leases follows from. */
-interface Facts {
+export interface Facts {
   readonly network: NetworkInForce;
   /** Our own lease. */
   readonly held: Lease;
@@ -39,6 +39,7 @@ export class Programming {
   #asked: Facts | undefined;
   #peers = 0;
   #peerProblems: readonly string[] = [];
+  #refused: ReadonlyMap<SubnetKey, string> = new Map();
 
   constructor(parts: ProgrammingParts) {
     this.#parts = parts;
@@ -67,9 +68,9 @@ export class Programming {
     void firewall.set(firewallRules(network, held, options));
   }
 
-  /** Has there been a view? */
-  get isAsked(): boolean {
-    return this.#asked !== undefined;
+  /** What the reconciler was last asked for; undefined: there has been no view yet. Another object when anything has changed. */
+  get asked(): Facts | undefined {
+    return this.#asked;
   }
 
   /** How many peers the kernel is programmed for. */
@@ -82,6 +83,11 @@ export class Programming {
     return this.#peerProblems;
   }
 
+  /** The same by lease. */
+  get refused(): ReadonlyMap<SubnetKey, string> {
+    return this.#refused;
+  }
+
   /** What keeps the forwarder from its work; undefined when there is none, or nobody knows yet. */
   get forwarderProblems(): readonly string[] | undefined {
     return this.#forwarding.problems;
@@ -90,6 +96,12 @@ export class Programming {
   #takePeerProblems(found: readonly PeerProblem[]): void {
     const { news, log } = this.#parts;
     const before = this.#peerProblems;
+    const refused = new Map<SubnetKey, string>();
+    for (const { lease, reason } of found) {
+      const other = refused.get(lease.key);
+      refused.set(lease.key, other === undefined ? reason : `${other}; ${reason}`);
+    }
+    this.#refused = refused;
     this.#peerProblems = found.map(({ lease, reason }) => `peer ${lease.key}: ${reason}`);
     if (!news.changed('peers', this.#peerProblems.join('\n'))) return;
     const known = new Set(before);

@@ -1,35 +1,38 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { Attacher } from '../cni/attach/attacher.ts';
 import { CniService } from '../cni/service.ts';
 import { thisBoot } from '../cni/sweep.ts';
 import type { RunOptions } from '../config/run.ts';
-import { FILES, VERSION } from '../contract.ts';
+import { VERSION } from '../contract.ts';
 import { Forwarder } from '../forwarder/forwarder.ts';
-import { forwarderJson, peersText } from '../forwarder/stats.ts';
+import { forwarderJson } from '../forwarder/stats.ts';
 import { Firewall } from '../kernel/firewall.ts';
 import { NetlinkKernel } from '../kernel/netlinkKernel.ts';
 import { Observer } from '../kernel/observer.ts';
 import { Reconciler } from '../kernel/reconciler.ts';
-import type { PassReport } from '../kernel/status.ts';
 import { addon } from '../native/addon.ts';
-import type { Identity, StoreReport } from '../subnet/api.ts';
+import type { Identity } from '../subnet/api.ts';
 import { StateDir } from '../subnet/stateDir.ts';
 import { EtcdStore } from '../subnet/store.ts';
 import { readSubnetEnv } from '../subnet/subnetEnv.ts';
-import { type Resource, serveControl, serveHealth } from './api.ts';
 import { Daemon } from './daemon.ts';
 import { endpointAddrs } from './endpoints.ts';
+import { EventLog } from './events/log.ts';
 import { Handover } from './handover.ts';
 import { HostWatch } from './hostWatch.ts';
 import { ChangeLog, type Logger, openLog } from './log.ts';
 import { MacBook } from './macBook.ts';
 import { derivedMac } from './macs.ts';
 import { Notifier } from './notify.ts';
+import { serveOperators } from './operators.ts';
+import { countPaths } from './routes/paths.ts';
+import { NO_PROBING } from './routes/probes.ts';
 import { stopSignal } from './signals.ts';
-import { daemonLeases, statusJson } from './status.ts';
+import { statusJson } from './status.ts';
 import { SubnetFile } from './subnetFile.ts';
+import { NO_TRAFFIC } from './traffic.ts';
+import { Watch } from './watch.ts';
 
 /**
  * `loden run`: the composition root. Opens everything, runs until a signal or a fatal error, closes everything in
@@ -58,6 +61,8 @@ async function compose(
   const startedAt = new Date();
   log.info({ version: VERSION, pid: process.pid, node: process.version }, 'loden starts');
   for (const note of options.notes) log.warn({ note }, 'option');
+  const events = new EventLog(randomBytes(8).toString('hex'));
+  const watch = new Watch(log, events);
   const stop = stack.use(stopSignal(log));
 
   // The first to begin and the last to end: packets wait for nothing that follows, and who takes over for nothing else.
@@ -66,7 +71,7 @@ async function compose(
     native: addon(),
     runDir: options.runDir,
     network: options.etcd.prefix,
-    onNote: (level, message, fields) => log[level](fields ?? {}, message),
+    onNote: watch.forwarder,
   });
   const handover = new Handover({ options, env, log, stop, forwarder });
   stack.defer(() => handover.end());
@@ -85,7 +90,7 @@ async function compose(
     get node() {
       return state.node;
     },
-    instance: randomBytes(8).toString('hex'),
+    instance: events.instance,
     renew: async () => {
       const node = await state.renewNode();
       macs.renew();
@@ -97,15 +102,6 @@ async function compose(
   const notifier = new Notifier(env);
   stack.defer(() => notifier.stopping());
 
-  // The socket answers before etcd does: that is when people ask.
-  const resources = new Map<string, Resource>([
-    ['/v1/status', () => ({ value: statusJson(daemon, context) })],
-    ['/v1/leases', () => ({ pieces: daemonLeases(daemon) })],
-    ['/v1/forwarder/peers', () => ({ pieces: peersText(forwarder) })],
-    ['/v1/attachments', () => ({ pieces: cni.attachments() })],
-  ]);
-  const ready = () => daemon.ready;
-
   const kernel = NetlinkKernel.open();
   stack.defer(() => kernel.close());
   const observer = new Observer(kernel, {
@@ -115,13 +111,19 @@ async function compose(
   stack.defer(() => observer.stop());
   const reconciler = new Reconciler(observer, {
     onStatus: () => daemon.kick(),
-    onPass: (report) => logPass(log, report),
+    onPass: watch.pass,
     onError: (err) =>
       news.changed('reconcile', String(err)) &&
       log.error({ err }, 'cannot program the kernel; will try again'),
   });
   stack.defer(() => reconciler.stop());
-  const firewall = new Firewall({ log, onChange: () => daemon.kick() });
+  const firewall = new Firewall({
+    log,
+    onChange: (status) => {
+      watch.firewall(status);
+      daemon.kick();
+    },
+  });
   stack.defer(() => firewall.stop());
   const macs = new MacBook({
     remembered: state.macs,
@@ -129,7 +131,7 @@ async function compose(
     derive: (device) => derivedMac(identity.node, device),
     remember: (all) => state.rememberMacs(all),
   });
-  const store = stack.use(new EtcdStore({ ...options.etcd, onReport: (report) => logStore(log, report) }));
+  const store = stack.use(new EtcdStore({ ...options.etcd, onReport: watch.store }));
   const daemon = new Daemon(
     {
       options,
@@ -168,7 +170,12 @@ async function compose(
     boot: await thisBoot(() => addon().bootTimeMs()),
   });
   stack.defer(() => cni.close());
-  daemon.onConverged(() => cni.nodeChanged());
+  daemon.onConverged(() => {
+    cni.nodeChanged();
+    watch.converged(daemon, forwarder, cni);
+  });
+  const probing = NO_PROBING;
+  const reactions = { routeMtu: () => undefined, checksumOffload: () => null };
   const context = {
     cni: () => cni.json(),
     problems: () => [...daemon.problems(), ...cni.problems()],
@@ -176,21 +183,29 @@ async function compose(
     instance: identity.instance,
     startedAt,
     subnetFile: options.subnetFile,
+    paths: () => countPaths(probing, reactions),
     kernel: () => reconciler.status(),
     forwarder: () => forwarderJson(forwarder, addon()),
     netlinkMessages: () => kernel.socket.counters.messages,
     clock: () => addon().bootTimeMs(),
   };
-  stack.use(
-    await serveControl(join(options.runDir, FILES.controlSocket), {
-      ready,
-      resources,
-      plugin: (call) => cni.handle(call),
-    }),
+  // It answers before etcd does: that is when people ask.
+  await serveOperators(
+    {
+      options,
+      log,
+      daemon,
+      reconciler,
+      forwarder,
+      cni,
+      events,
+      probing,
+      reactions,
+      traffic: NO_TRAFFIC,
+      status: () => statusJson(daemon, context),
+    },
+    stack,
   );
-  // From here on its time runs: what the socket's calls take is not added to it.
-  stack.defer(() => cni.end());
-  if (options.healthz) stack.use(await serveHealth(options.healthz.ip, options.healthz.port, ready));
   try {
     await daemon.run(stop.signal);
   } catch (e) {
@@ -198,29 +213,4 @@ async function compose(
     stop.abort(e);
   }
   if (stop.cause() !== undefined) throw stop.cause();
-}
-
-/** What the reconciler did, one line for each thing an operator would ask about. */
-function logPass(log: Logger, report: PassReport): void {
-  const some = (counts: Readonly<Record<string, number>>) =>
-    Object.fromEntries(Object.entries(counts).filter(([, n]) => n > 0));
-  const repaired = some(report.repaired);
-  if (Object.keys(repaired).length > 0) {
-    log.warn(
-      { repaired, examples: report.repairedExamples },
-      'the kernel had been changed by somebody else: put right',
-    );
-  }
-  const [put, deleted] = [some(report.put), some(report.deleted)];
-  if (Object.keys(put).length + Object.keys(deleted).length > 0)
-    log.info({ put, deleted }, 'kernel programmed');
-  for (const failure of report.failed) log.error(failure, 'the kernel refuses an object');
-  if (report.recovered > 0) log.info({ recovered: report.recovered }, 'objects are accepted again');
-  for (const conflict of report.conflicts)
-    log.warn(conflict, "somebody else's object is in the place of ours");
-}
-
-/** What the store reports, under its own level. */
-function logStore(log: Logger, { level, event, message, fields }: StoreReport): void {
-  log[level]({ event, ...fields }, message);
 }

@@ -1,10 +1,11 @@
+import type { StatusJson } from '../api/shapes.ts';
 import type { CniStatus } from '../cni/status.ts';
 import { VERSION } from '../contract.ts';
 import type { ForwarderJson } from '../forwarder/stats.ts';
 import type { ReconcilerStatus } from '../kernel/status.ts';
 import { formatAddr } from '../net/addr.ts';
 import { formatPrefix } from '../net/prefix.ts';
-import { leaseJson, leasesText } from '../subnet/json.ts';
+import { leaseJson } from '../subnet/json.ts';
 import type { Daemon } from './daemon.ts';
 import { waitingFor } from './readiness.ts';
 
@@ -14,6 +15,8 @@ export interface StatusContext {
   readonly instance: string;
   readonly startedAt: Date;
   readonly subnetFile: string;
+  /** Peers by how they answer. */
+  readonly paths: () => StatusJson['paths'];
   readonly kernel: () => ReconcilerStatus;
   readonly cni: () => CniStatus;
   /** Everything an operator should look at. */
@@ -27,7 +30,7 @@ export interface StatusContext {
 }
 
 /** `GET /v1/status`; docs/contracts.md explains the shape. */
-export function statusJson(daemon: Daemon, context: StatusContext): unknown {
+export function statusJson(daemon: Daemon, context: StatusContext): StatusJson {
   const situation = daemon.situation();
   const { network, host, leaseState, held } = daemon;
   const kernel = context.kernel();
@@ -67,6 +70,7 @@ export function statusJson(daemon: Daemon, context: StatusContext): unknown {
     mtu: network && host ? network.backend.mtu(network.config, families, host) : null,
     subnetFile: context.subnetFile,
     peers: daemon.peers,
+    paths: context.paths(),
     setAside: store?.setAside ?? 0,
     kernel: {
       revision: kernel.applied === undefined ? null : String(kernel.applied),
@@ -87,7 +91,3 @@ export function statusJson(daemon: Daemon, context: StatusContext): unknown {
     problems: context.problems(),
   };
 }
-
-/** `GET /v1/leases`, as the daemon sees them; none before the first snapshot. */
-export const daemonLeases = (daemon: Daemon): Iterable<string> =>
-  leasesText(daemon.snapshot, 'daemon', daemon.held?.key);

@@ -8,32 +8,35 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 import type { PluginAnswer } from '../../src/cni/types.ts';
 import { CNI, EXIT } from '../../src/contract.ts';
-import { type ApiParts, answer, type Resource, serveControl, serveHealth } from '../../src/daemon/api.ts';
+import { type ControlParts, serveControl } from '../../src/daemon/http/control.ts';
+import type { Reply, Route } from '../../src/daemon/http/route.ts';
+import { serveHealth } from '../../src/daemon/http/tcp.ts';
 import { run, until } from '../support/proc.ts';
 import { unixHttp } from '../support/unixHttp.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'loden-api-'));
 afterAll(() => rmSync(dir, { recursive: true }));
 
-const parts = (ready = true): ApiParts => ({
+const get = (path: string, handle: () => Reply): Route => ({
+  method: 'GET',
+  path,
+  audience: 'anyone',
+  handle,
+});
+
+const parts = (ready = true): ControlParts => ({
   ready: () => ready,
-  resources: new Map<string, Resource>([
-    ['/v1/thing', () => ({ value: { a: 1 } })],
-    [
-      '/v1/long',
-      () => ({
-        pieces: (function* () {
-          for (let i = 0; i < 50_000; i++) yield `${i},`;
-        })(),
-      }),
-    ],
-    [
-      '/v1/broken',
-      () => {
-        throw new Error('out of order');
-      },
-    ],
-  ]),
+  routes: [
+    get('/v1/thing', () => ({ value: { a: 1 } })),
+    get('/v1/long', () => ({
+      pieces: (function* () {
+        for (let i = 0; i < 50_000; i++) yield `${i},`;
+      })(),
+    })),
+    get('/v1/broken', () => {
+      throw new Error('out of order');
+    }),
+  ],
 });
 
 describe('what a request gets', () => {
@@ -42,16 +45,19 @@ describe('what a request gets', () => {
     ['/readyz', true, 200, 'flanneld is ready'],
     ['/readyz', false, 503, 'flanneld is not ready yet'],
     ['/v1/thing?x=1', true, 200, '{"a":1}\n'],
-  ])('%s when ready is %s: %i', (path, ready, status, body) => {
-    expect(answer('GET', path, parts(ready))).toMatchObject({ status, body });
+  ])('%s when ready is %s: %i', async (path, ready, status, body) => {
+    const socket = join(dir, 'r.sock');
+    await using _ = await serveControl(socket, parts(ready));
+    expect(await unixHttp(socket, path)).toMatchObject({ status, body });
   });
 
-  test('what is not there, and what cannot be done, in JSON', () => {
-    expect(JSON.parse(String(answer('GET', '/v2', parts()).body))).toMatchObject({
-      error: { code: 'not-found' },
-    });
-    expect(answer('POST', '/v1/thing', parts())).toMatchObject({ status: 405 });
-    expect(answer('DELETE', '/healthz', parts())).toMatchObject({ status: 405 });
+  test('what is not there, and what cannot be done, in JSON', async () => {
+    const socket = join(dir, 'n.sock');
+    await using _ = await serveControl(socket, parts());
+    const missing = await unixHttp(socket, '/v2');
+    expect([missing.status, JSON.parse(missing.body)]).toMatchObject([404, { error: { code: 'not-found' } }]);
+    expect(await unixHttp(socket, '/v1/thing', { body: '{}' })).toMatchObject({ status: 405 });
+    expect(await unixHttp(socket, '/healthz', { body: '{}' })).toMatchObject({ status: 405 });
   });
 });
 

@@ -1,0 +1,142 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { ListenOptions } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { http } from '../../http.ts';
+import { readJson } from './body.ts';
+import { ApiError, notFound, toApiError } from './errors.ts';
+import { refuseOthers } from './peer.ts';
+import type { ApiRequest, Route } from './route.ts';
+import { LONGEST_PATH, Router } from './router.ts';
+import { type StreamLimits, Streams } from './streams.ts';
+import { errorReply, write } from './write.ts';
+
+/** Milliseconds without a byte, from either side, before a connection is closed. */
+const IDLE = 10_000;
+/** And while it is us who take the time. */
+const WORKING = 60_000;
+
+type Headers = Readonly<Record<string, string>>;
+
+export interface ServerOptions {
+  readonly routes: readonly Route[];
+  /** Connections at once. */
+  readonly most: number;
+  readonly streams?: StreamLimits;
+  /** Headers of every answer. */
+  readonly headers?: Headers;
+  /** Looked at before anything else; throws ApiError for who may not ask. */
+  readonly admit?: (req: IncomingMessage) => void;
+  /** Takes a request that is answered by other rules. */
+  readonly takes?: (req: IncomingMessage, res: ServerResponse) => boolean;
+  /** An error that is no answer but a bug, or something that broke. */
+  readonly onFault?: (cause: unknown, method: string, path: string) => void;
+}
+
+/** An HTTP server with small limits over a table of routes: whoever is slow is cut off. */
+export class ApiServer {
+  readonly server: Server;
+  readonly #options: ServerOptions;
+  readonly #router: Router;
+  readonly #streams: Streams;
+  readonly #ending = new AbortController();
+
+  constructor(options: ServerOptions) {
+    this.#options = options;
+    this.#router = new Router(options.routes);
+    this.#streams = new Streams(options.streams);
+    this.server = http.createServer(
+      {
+        maxHeaderSize: 8 << 10,
+        requestTimeout: IDLE,
+        headersTimeout: IDLE,
+        keepAliveTimeout: 2_000,
+        connectionsCheckingInterval: IDLE / 2,
+      },
+      (req, res) => {
+        if (options.takes?.(req, res)) return;
+        // A reader that goes away in the middle is none of our business.
+        this.#answer(req, res).catch(() => res.destroy());
+      },
+    );
+    this.server.maxConnections = options.most;
+    this.server.timeout = IDLE;
+  }
+
+  /** Rejects with what the kernel says. */
+  listen(where: ListenOptions): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.server.once('error', reject);
+      this.server.listen(where, () => {
+        this.server.off('error', reject);
+        resolve();
+      });
+    });
+  }
+
+  /** No new connections; streams end, `underway` may end, for `grace` ms; then all are closed. */
+  async close(underway: ReadonlySet<Promise<void>> = new Set(), grace = 0): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    this.#ending.abort();
+    const streams = this.#streams.close();
+    await Promise.race([Promise.all(underway), sleep(grace, undefined, { ref: false })]);
+    await streams;
+    this.server.closeAllConnections();
+    await closed;
+  }
+
+  async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const { headers = {}, onFault } = this.#options;
+    try {
+      await this.#serve(req, res, headers);
+    } catch (cause) {
+      const error = toApiError(cause);
+      if (error.status === 500) onFault?.(cause, req.method ?? '', pathOf(req));
+      // In the middle of an answer there is no other way to say that it is not whole.
+      if (res.headersSent) res.destroy();
+      else await write(req, res, errorReply(error), { ...headers, ...error.headers });
+    }
+  }
+
+  async #serve(req: IncomingMessage, res: ServerResponse, headers: Headers): Promise<void> {
+    this.#options.admit?.(req);
+    const { url = '/', method = '' } = req;
+    const path = pathOf(req);
+    if (path.length > LONGEST_PATH)
+      throw new ApiError(414, 'too-long', `a path has at most ${LONGEST_PATH} characters`);
+    const match = this.#router.find(method, path);
+    if (!('route' in match)) throw refusal(match.allow, method, path);
+    const { route, params } = match;
+    if (route.audience === 'owner') refuseOthers(req.socket, `${method} ${route.path}`);
+    const body = route.method === 'GET' || route.method === 'DELETE' ? undefined : await readJson(req);
+    const ending = this.#ending.signal;
+    const gone = new AbortController();
+    res.once('close', () => gone.abort());
+    req.socket.setTimeout(WORKING);
+    const reply = await route.handle({
+      method: route.method,
+      params,
+      query: new URLSearchParams(url.slice(path.length)),
+      headers: req.headers,
+      body,
+      get signal() {
+        return AbortSignal.any([gone.signal, ending]);
+      },
+    } satisfies ApiRequest);
+    req.socket.setTimeout(IDLE);
+    if (!('stream' in reply)) return write(req, res, reply, headers);
+    this.#streams.admit();
+    return this.#streams.write(req, res, reply.stream, { ...headers, 'content-type': reply.type });
+  }
+}
+
+const pathOf = (req: IncomingMessage): string => (req.url ?? '/').split('?', 1)[0]!;
+
+function refusal(allow: readonly string[], method: string, path: string): ApiError {
+  if (allow.length === 0) return notFound(`there is no ${path.slice(0, 100)} here`);
+  return new ApiError(
+    405,
+    'method-not-allowed',
+    `${path} only answers ${allow.join(', ')}, not ${method.slice(0, 20)}`,
+    { headers: { allow: allow.join(', ') } },
+  );
+}

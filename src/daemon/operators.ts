@@ -1,0 +1,50 @@
+import { join } from 'node:path';
+import { FILES } from '../contract.ts';
+import type { EventLog } from './events/log.ts';
+import { podHappenings } from './events/pods.ts';
+import { serveControl } from './http/control.ts';
+import { pageRoutes } from './http/page.ts';
+import type { Route } from './http/route.ts';
+import { serveHealth, servePublic } from './http/tcp.ts';
+import type { Logger } from './log.ts';
+import type { PluginHandler } from './pluginApi.ts';
+import { routes } from './routes/index.ts';
+import type { RouteParts } from './routes/parts.ts';
+
+export interface OperatorParts extends RouteParts {
+  readonly log: Logger;
+}
+
+/** A call of the plugin's, and what is told of it. */
+const noted =
+  (plugin: PluginHandler, { note }: Pick<EventLog, 'note'>): PluginHandler =>
+  async (call) => {
+    const answer = await plugin(call);
+    note(...podHappenings(call, answer));
+    return answer;
+  };
+
+/**
+ * Opens what operators and the plugin speak to: the control socket, --metrics-addr, --healthz-port. Throws LodenError when one cannot be
+ * listened on.
+ */
+export async function serveOperators(parts: OperatorParts, stack: AsyncDisposableStack): Promise<void> {
+  const { options, log, daemon, events, cni } = parts;
+  const table: readonly Route[] = routes(parts);
+  const ready = () => daemon.ready;
+  const onFault = (err: unknown, method: string, path: string): void =>
+    log.error({ err, method, path: path.slice(0, 200) }, 'a request could not be answered');
+  stack.use(
+    await serveControl(join(options.runDir, FILES.controlSocket), {
+      ready,
+      routes: table,
+      plugin: noted((call) => cni.handle(call), events),
+      onFault,
+    }),
+  );
+  // From here on its time runs: what the socket's calls take is not added to it.
+  stack.defer(() => cni.end());
+  const { metrics, healthz } = options;
+  if (metrics) stack.use(await servePublic(metrics, { ready, routes: [...table, ...pageRoutes()], onFault }));
+  if (healthz) stack.use(await serveHealth(healthz.ip, healthz.port, ready));
+}
