@@ -205,6 +205,13 @@ export class Daemon {
     return this.#programming.asked;
   }
 
+  /** Of the newest view, and of what the kernel holds; null: none yet. */
+  get revisions(): { readonly store: string | null; readonly applied: string | null } {
+    const { applied } = this.#parts.reconciler.status();
+    const { revision } = this.#leases.snapshot ?? {};
+    return { store: revision?.toString() ?? null, applied: applied?.toString() ?? null };
+  }
+
   /** Why peers are not served, by lease. */
   get refusedPeers(): ReadonlyMap<SubnetKey, string> {
     return this.#programming.refused;

@@ -1,5 +1,8 @@
 import { join } from 'node:path';
 import { FILES } from '../contract.ts';
+import { forwarderJson } from '../forwarder/stats.ts';
+import type { MetricSources } from '../metrics/index.ts';
+import { addon } from '../native/addon.ts';
 import type { EventLog } from './events/log.ts';
 import { podHappenings } from './events/pods.ts';
 import { serveControl } from './http/control.ts';
@@ -9,11 +12,30 @@ import { serveHealth, servePublic } from './http/tcp.ts';
 import type { Logger } from './log.ts';
 import type { PluginHandler } from './pluginApi.ts';
 import { routes } from './routes/index.ts';
+import { metricsRoutes } from './routes/metrics.ts';
 import type { RouteParts } from './routes/parts.ts';
+import type { Watch } from './watch.ts';
 
 export interface OperatorParts extends RouteParts {
   readonly log: Logger;
+  readonly watch: Pick<Watch, 'requests' | 'behind'>;
+  readonly startedAt: Date;
 }
+
+/** What metrics are computed from. */
+const sources = (parts: OperatorParts): MetricSources => ({
+  status: parts.status,
+  startedAt: parts.startedAt,
+  refused: () => parts.daemon.refusedPeers.size,
+  behind: () => parts.watch.behind.seconds(),
+  firewallInSync: () => parts.daemon.situation().firewall?.inSync,
+  requests: parts.watch.requests,
+  probes: () => (parts.probing.interval > 0 ? parts.probing.counters : undefined),
+  checksumOffload: () => parts.reactions.checksumOffload()?.state ?? null,
+  forwarder: () => forwarderJson(parts.forwarder, addon()),
+  cni: () => parts.cni.json(),
+  events: () => parts.events.counts(),
+});
 
 /** A call of the plugin's, and what is told of it. */
 const noted =
@@ -30,7 +52,7 @@ const noted =
  */
 export async function serveOperators(parts: OperatorParts, stack: AsyncDisposableStack): Promise<void> {
   const { options, log, daemon, events, cni } = parts;
-  const table: readonly Route[] = routes(parts);
+  const table: readonly Route[] = [...routes(parts), ...metricsRoutes(sources(parts))];
   const ready = () => daemon.ready;
   const onFault = (err: unknown, method: string, path: string): void =>
     log.error({ err, method, path: path.slice(0, 200) }, 'a request could not be answered');

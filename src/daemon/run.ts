@@ -63,6 +63,7 @@ async function compose(
   for (const note of options.notes) log.warn({ note }, 'option');
   const events = new EventLog(randomBytes(8).toString('hex'));
   const watch = new Watch(log, events);
+  events.note({ level: 'info', kind: 'daemon', message: 'started', fields: { version: VERSION } });
   const stop = stack.use(stopSignal(log));
 
   // The first to begin and the last to end: packets wait for nothing that follows, and who takes over for nothing else.
@@ -131,7 +132,9 @@ async function compose(
     derive: (device) => derivedMac(identity.node, device),
     remember: (all) => state.rememberMacs(all),
   });
-  const store = stack.use(new EtcdStore({ ...options.etcd, onReport: watch.store }));
+  const store = stack.use(
+    new EtcdStore({ ...options.etcd, onReport: watch.store, onRequest: watch.requests.note }),
+  );
   const daemon = new Daemon(
     {
       options,
@@ -199,6 +202,8 @@ async function compose(
       forwarder,
       cni,
       events,
+      watch,
+      startedAt,
       probing,
       reactions,
       traffic: NO_TRAFFIC,
@@ -212,5 +217,6 @@ async function compose(
     // The other loops end too, before what they use is closed.
     stop.abort(e);
   }
+  events.note({ level: 'info', kind: 'daemon', message: 'stopping; what is in the kernel stays' });
   if (stop.cause() !== undefined) throw stop.cause();
 }

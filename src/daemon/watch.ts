@@ -2,6 +2,8 @@ import type { CniService } from '../cni/service.ts';
 import type { Forwarder } from '../forwarder/forwarder.ts';
 import type { FirewallStatus } from '../kernel/firewall.ts';
 import type { PassReport } from '../kernel/status.ts';
+import { Behind } from '../metrics/behind.ts';
+import { RequestCounts } from '../metrics/requests.ts';
 import type { StoreReport } from '../subnet/api.ts';
 import type { LeaseSnapshot, LeaseState, SubnetKey } from '../subnet/types.ts';
 import type { Daemon } from './daemon.ts';
@@ -18,6 +20,10 @@ import { waitingFor } from './readiness.ts';
 export class Watch {
   readonly #log: Logger;
   readonly #events: EventLog;
+  /** Of requests to etcd. */
+  readonly requests = new RequestCounts();
+  /** How long the kernel has been behind the leases. */
+  readonly behind = new Behind();
   #firewall: FirewallStatus | undefined;
   #snapshot: LeaseSnapshot | undefined;
   #lease: LeaseState | undefined;
@@ -57,6 +63,8 @@ export class Watch {
   /** After each convergence: whatever of it has changed. */
   converged(daemon: Daemon, forwarder: Forwarder, cni: CniService): void {
     const { held, leaseState, snapshot, networkText, refusedPeers } = daemon;
+    const { store, applied } = daemon.revisions;
+    this.behind.look(store, applied);
     const happenings = [];
     if (leaseState && leaseState !== this.#lease)
       happenings.push(...leaseHappenings(this.#lease, leaseState));
