@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds what is older than its sources: build/native/ (C++) and dist/ (TypeScript).
+# Builds what is older than its sources: build/native/ (C++), dist/ (TypeScript) and build/page/ (what a browser is served).
 set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$root/scripts/lib.sh"
@@ -34,5 +34,24 @@ typescript() {
   mv "$stamp.new" "$stamp"
 }
 
+page() {
+  stamp=build/.page-built
+  # Of src/ it has what says what the API answers, and addresses.
+  if [ -e "$stamp" ] && [ -e build/page/index.html ] &&
+    [ -z "$(find page src/api src/net package-lock.json -newer "$stamp" -print -quit)" ]; then
+    return 0
+  fi
+  say 'building the page'
+  mkdir -p build
+  : >"$stamp.new"
+  # Next to what is served: that is replaced when the new one is whole.
+  rm -rf build/page.new
+  vite build -c page/vite.config.ts --outDir ../build/page.new >&2 || die 'the page does not build'
+  rm -rf build/page
+  mv build/page.new build/page
+  mv "$stamp.new" "$stamp"
+}
+
 native
 typescript
+page

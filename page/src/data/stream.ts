@@ -1,0 +1,105 @@
+import type { EventJson, EventsJson } from '../../../src/api/shapes.ts';
+import { delay } from '../model/schedule.ts';
+import { ask } from './ask.ts';
+
+/** Events of the past that are asked for at first. */
+const HISTORY = 300;
+
+export interface StreamParts {
+  readonly onEvents: (instance: string, events: readonly EventJson[]) => void;
+  readonly onOpen: (open: boolean) => void;
+}
+
+/**
+ * The daemon's events: those it keeps, then each as it happens. A connection that breaks is made again by the browser, which names the last
+ * event it has; one that is refused for good (a proxy, a daemon that starts) by us, from the last event on.
+ */
+export class EventStream {
+  readonly #parts: StreamParts;
+  #source: EventSource | undefined;
+  #on = false;
+  #failures = 0;
+  #instance = '';
+  #last = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(parts: StreamParts) {
+    this.#parts = parts;
+  }
+
+  set(on: boolean): void {
+    if (on === this.#on) return;
+    this.#on = on;
+    if (on) void this.#open();
+    else this.#close();
+  }
+
+  #close(): void {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = undefined;
+    this.#parts.onOpen(false);
+  }
+
+  async #open(): Promise<void> {
+    try {
+      await this.#catchUp();
+    } catch {
+      return this.#retry();
+    }
+    if (!this.#on || this.#source) return;
+    const source = new EventSource(`v1/events/stream?since=${this.#last}`);
+    this.#source = source;
+    source.onopen = () => {
+      this.#failures = 0;
+      this.#parts.onOpen(true);
+    };
+    // We were too slow for some of them: those that are still kept are fetched.
+    source.addEventListener('missed', () => {
+      source.close();
+      this.#source = undefined;
+      void this.#open();
+    });
+    source.onmessage = (message: MessageEvent<string>) => this.#take(message);
+    source.onerror = () => {
+      this.#parts.onOpen(false);
+      if (source.readyState !== EventSource.CLOSED) return;
+      this.#source = undefined;
+      this.#retry();
+    };
+  }
+
+  #retry(): void {
+    if (!this.#on) return;
+    this.#failures++;
+    const wait = delay({ every: 1_000, took: 0, failures: this.#failures, random: Math.random() });
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#open(), wait);
+  }
+
+  /** What happened before or while there was no stream. Ids begin anew with each daemon. */
+  async #catchUp(): Promise<void> {
+    const signal = new AbortController().signal;
+    const known = await ask<EventsJson>(`v1/events?since=${this.#last}`, signal);
+    const whole =
+      this.#last > 0 && known.instance !== this.#instance
+        ? await ask<EventsJson>('v1/events?since=0', signal)
+        : known;
+    this.#instance = whole.instance;
+    this.#last = whole.last;
+    this.#parts.onEvents(whole.instance, whole.events.slice(-HISTORY));
+  }
+
+  #take(message: MessageEvent<string>): void {
+    let event: EventJson;
+    try {
+      event = JSON.parse(message.data) as EventJson;
+    } catch {
+      return;
+    }
+    const dash = message.lastEventId.lastIndexOf('-');
+    if (dash > 0) this.#instance = message.lastEventId.slice(0, dash);
+    this.#last = event.id;
+    this.#parts.onEvents(this.#instance, [event]);
+  }
+}

@@ -1,0 +1,159 @@
+import type {
+  EventJson,
+  LeaseJson,
+  LeasesJson,
+  MatrixJson,
+  PeersJson,
+  StatusJson,
+} from '../../../src/api/shapes.ts';
+import { chunks, Differ } from '../model/differ.ts';
+import { decodeMatrix } from '../model/matrix.ts';
+import { type Direction, RateBook } from '../model/rates.ts';
+import type { PeerView } from '../model/rows.ts';
+import { ask } from './ask.ts';
+import type { FromWorker, Topic, ToWorker } from './messages.ts';
+import { Poll } from './poll.ts';
+import { EventStream } from './stream.ts';
+
+/**
+ * Asks the daemon and takes its answers apart, away from the thread that draws: a megabyte of JSON costs nobody a frame. The page gets
+ * what has changed, in pieces.
+ */
+
+/** Milliseconds between questions, by topic. */
+const EVERY: Readonly<Record<Topic, number>> = { status: 2_000, peers: 2_500, leases: 20_000, matrix: 5_000 };
+/** Rows of one message. */
+const PIECE = 500;
+/** Milliseconds in which events are gathered. */
+const GATHER = 100;
+
+const scope = globalThis as unknown as {
+  postMessage(message: FromWorker, transfer?: Transferable[]): void;
+  onmessage: ((message: MessageEvent<ToWorker>) => void) | null;
+};
+const post = (message: FromWorker, transfer: Transferable[] = []): void =>
+  scope.postMessage(message, transfer);
+
+const leases = new Differ<LeaseJson>();
+const peers = new Differ<PeerView>();
+const rates = new RateBook();
+let instance = '';
+let plotted: { direction: Direction; top: number } = { direction: 'both', top: 5 };
+
+const sendPlot = (): void => post({ kind: 'plot', plot: rates.plot(plotted.top, plotted.direction) });
+
+async function askStatus(signal: AbortSignal): Promise<void> {
+  const status = await ask<StatusJson>('v1/status', signal);
+  // Another daemon counts from nothing.
+  if (instance !== '' && status.instance !== instance) rates.forget();
+  instance = status.instance;
+  post({ kind: 'status', at: Date.now(), status });
+}
+
+async function askLeases(signal: AbortSignal): Promise<void> {
+  const answer = await ask<LeasesJson>('v1/leases', signal);
+  const { changed, gone } = leases.take(answer.leases);
+  const pieces = [...chunks(changed, PIECE)];
+  pieces.forEach((piece, i) => {
+    const done = i === pieces.length - 1;
+    post({ kind: 'leases', changed: piece, gone: done ? gone : [], setAside: answer.setAside, done });
+  });
+}
+
+async function askPeers(signal: AbortSignal): Promise<void> {
+  const answer = await ask<PeersJson>('v1/peers', signal);
+  const now = rates.take(
+    Date.parse(answer.at),
+    answer.peers.map((p) => [p.key, p.traffic] as const),
+  );
+  const views = answer.peers.map(
+    ({ key, backend, problem, paths, traffic }): PeerView => ({
+      key,
+      backend,
+      problem,
+      paths,
+      traffic,
+      inRate: now.get(key)?.in ?? null,
+      outRate: now.get(key)?.out ?? null,
+    }),
+  );
+  const { changed, gone } = peers.take(views);
+  const pieces = [...chunks(changed, PIECE)];
+  pieces.forEach((piece, i) => {
+    const done = i === pieces.length - 1;
+    post({ kind: 'peers', changed: piece, gone: done ? gone : [], done });
+  });
+  sendPlot();
+}
+
+async function askMatrix(signal: AbortSignal): Promise<void> {
+  const matrix = decodeMatrix(await ask<MatrixJson>('v1/matrix', signal));
+  post({ kind: 'matrix', matrix }, [matrix.cells.buffer as ArrayBuffer]);
+}
+
+const okAt: Partial<Record<Topic, number>> = {};
+const poll = (topic: Topic, question: (signal: AbortSignal) => Promise<void>): Poll =>
+  new Poll({
+    every: EVERY[topic],
+    ask: question,
+    onTurn: (error) => {
+      if (error === null) okAt[topic] = Date.now();
+      post({ kind: 'topic', topic, okAt: okAt[topic] ?? null, error });
+    },
+  });
+
+const polls = {
+  status: poll('status', askStatus),
+  leases: poll('leases', askLeases),
+  peers: poll('peers', askPeers),
+  matrix: poll('matrix', askMatrix),
+};
+
+const gathered: EventJson[] = [];
+let gatheredOf = '';
+let gathering: ReturnType<typeof setTimeout> | undefined;
+
+function sendEvents(): void {
+  clearTimeout(gathering);
+  gathering = undefined;
+  if (gathered.length > 0) post({ kind: 'events', instance: gatheredOf, events: gathered.splice(0) });
+}
+
+const stream = new EventStream({
+  onOpen: (open) => post({ kind: 'stream', open }),
+  onEvents: (of, events) => {
+    if (of !== gatheredOf) sendEvents();
+    gatheredOf = of;
+    gathered.push(...events);
+    gathering ??= setTimeout(sendEvents, GATHER);
+    const kinds = new Set(events.map((e) => e.kind));
+    if (kinds.has('lease') || kinds.has('peer')) polls.leases.now();
+    if (kinds.has('path') || kinds.has('peer') || kinds.has('mtu')) polls.peers.now();
+    polls.status.now();
+  },
+});
+
+let visible = false;
+let matrixWanted = false;
+
+function apply(): void {
+  for (const topic of ['status', 'peers', 'leases'] as const) polls[topic].set(visible);
+  polls.matrix.set(visible && matrixWanted);
+  stream.set(visible);
+}
+
+scope.onmessage = ({ data }) => {
+  switch (data.kind) {
+    case 'visible':
+      visible = data.visible;
+      return apply();
+    case 'matrix':
+      matrixWanted = data.wanted;
+      return apply();
+    case 'plot':
+      plotted = data;
+      return sendPlot();
+    case 'refresh':
+      for (const p of Object.values(polls)) p.now();
+  }
+};

@@ -1,0 +1,109 @@
+import { useMemo, useState } from 'preact/hooks';
+import type { EventKind } from '../../../src/api/shapes.ts';
+import type { State } from '../data/state.ts';
+import { type EventFilter, filterEvents, MOST_EVENTS } from '../model/eventLog.ts';
+import { count } from '../model/words.ts';
+import { useSignal } from '../signal.ts';
+
+const KINDS: readonly EventKind[] = [
+  'daemon',
+  'lease',
+  'peer',
+  'store',
+  'config',
+  'repair',
+  'kernel',
+  'path',
+  'mtu',
+  'offload',
+  'forwarder',
+  'pods',
+];
+
+const LEVELS = ['info', 'warn', 'error'] as const;
+const SIGN = { info: '·', warn: '▲', error: '✗' } as const;
+/** Lines shown at once. */
+const SHOWN = 200;
+
+const time = new Intl.DateTimeFormat(undefined, {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+  hour12: false,
+});
+const timeOf = (at: string): string => {
+  const date = new Date(at);
+  return Number.isNaN(date.getTime()) ? at : time.format(date);
+};
+
+/** What happened, newest first. */
+export function Events({ state }: { readonly state: State }) {
+  const events = useSignal(state.events);
+  const [filter, setFilter] = useState<EventFilter>({ kinds: new Set(), level: 'info' });
+  const shown = useMemo(() => filterEvents(events, filter), [events, filter]);
+  const toggle = (kind: EventKind) => {
+    const kinds = new Set(filter.kinds);
+    if (!kinds.delete(kind)) kinds.add(kind);
+    setFilter({ ...filter, kinds });
+  };
+  return (
+    <section id="events" aria-labelledby="events-title" tabIndex={-1}>
+      <div class="title">
+        <h2 id="events-title">Events</h2>
+        <span class="sub">
+          {shown.length === events.length
+            ? count(events.length, 'event')
+            : `${shown.length} of ${count(events.length, 'event')}`}
+          {events.length >= MOST_EVENTS ? ', older ones dropped' : ''}
+        </span>
+        <span class="push" />
+        <label>
+          At least{' '}
+          <select
+            value={filter.level}
+            onChange={(e) => setFilter({ ...filter, level: e.currentTarget.value as EventFilter['level'] })}
+          >
+            {LEVELS.map((level) => (
+              <option key={level}>{level}</option>
+            ))}
+          </select>
+        </label>
+      </div>
+      <fieldset class="kinds">
+        <legend class="vh">Kinds of events; none chosen: all</legend>
+        {KINDS.map((kind) => (
+          <button key={kind} type="button" aria-pressed={filter.kinds.has(kind)} onClick={() => toggle(kind)}>
+            {kind}
+          </button>
+        ))}
+      </fieldset>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by keyboard */}
+      <div class="scroll log" role="log" aria-label="Events, newest first" aria-live="off" tabIndex={0}>
+        {shown.length === 0 ? (
+          <p class="note">{events.length === 0 ? 'nothing has happened yet' : 'nothing of this kind'}</p>
+        ) : (
+          <ol>
+            {shown.slice(0, SHOWN).map((e) => (
+              <li key={e.uid} class={e.level}>
+                <time dateTime={e.at} title={e.at}>
+                  {timeOf(e.at)}
+                </time>
+                <span class="level">
+                  <span aria-hidden="true">{SIGN[e.level]}</span> {e.level}
+                </span>
+                <span class="kind">{e.kind}</span>
+                <span class="message">
+                  {e.message}
+                  {e.subject && !e.message.includes(e.subject) ? (
+                    <span class="subject"> {e.subject}</span>
+                  ) : null}
+                </span>
+              </li>
+            ))}
+          </ol>
+        )}
+        {shown.length > SHOWN && <p class="note">and {shown.length - SHOWN} older ones</p>}
+      </div>
+    </section>
+  );
+}
