@@ -16,6 +16,7 @@ import type { Identity } from '../subnet/api.ts';
 import { StateDir } from '../subnet/stateDir.ts';
 import { EtcdStore } from '../subnet/store.ts';
 import { readSubnetEnv } from '../subnet/subnetEnv.ts';
+import { countTraffic } from './counting.ts';
 import { Daemon } from './daemon.ts';
 import { endpointAddrs } from './endpoints.ts';
 import { EventLog } from './events/log.ts';
@@ -206,7 +207,7 @@ async function compose(
       startedAt,
       probing,
       reactions,
-      traffic: NO_TRAFFIC,
+      traffic: options.peerCounters ? stack.use(countTraffic(daemon, observer.state)) : NO_TRAFFIC,
       status: () => statusJson(daemon, context),
     },
     stack,

@@ -1,11 +1,12 @@
-import { AUDIT_INTERVAL } from '../contract.ts';
+import { AUDIT_INTERVAL, NFT_COUNTERS } from '../contract.ts';
 import { LodenError } from '../errors.ts';
 import { addon } from '../native/addon.ts';
 import type { Family } from '../net/addr.ts';
 import { samePrefix } from '../net/prefix.ts';
-import { type Commands, ownCommands } from './command.ts';
+import { type Commands, MissingCommand, ownCommands } from './command.ts';
 import { type FirewallDesired, FirewallPass, NOTHING, type PassReport } from './firewallPass.ts';
 import { desiredTable } from './nft.ts';
+import { PeerCounters } from './peerCounters.ts';
 import { TokenBucket } from './tokenBucket.ts';
 
 export type { FirewallDesired } from './firewallPass.ts';
@@ -129,7 +130,7 @@ export class Firewall {
   }
 
   /**
-   * Remove our tables and our forward rules, and nothing else. Returns what went, and what only the operator can remove.
+   * Remove our tables, that of counters too, and our forward rules, and nothing else. Returns what went, and what only the operator can remove.
    * Rejects with what failed; may be repeated.
    */
   static async cleanup(
@@ -137,7 +138,17 @@ export class Firewall {
   ): Promise<{ readonly removed: readonly string[]; readonly problems: readonly string[] }> {
     const report = await new FirewallPass(commands).run(NOTHING, 'cleanup');
     if (report.errors.length > 0) throw new LodenError(`clean up the firewall: ${reasons(report)}`);
-    return { removed: [...report.masquerade, ...report.forward], problems: report.problems };
+    const counters = await new PeerCounters(commands).remove().catch((error: Error) => {
+      // Without nft there is no table of ours.
+      if (error instanceof MissingCommand) return false;
+      throw error;
+    });
+    const removed = [
+      ...report.masquerade,
+      ...(counters ? [`table netdev ${NFT_COUNTERS}`] : []),
+      ...report.forward,
+    ];
+    return { removed, problems: report.problems };
   }
 
   #listen(): void {
