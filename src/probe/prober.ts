@@ -1,0 +1,225 @@
+import { addon } from '../native/addon.ts';
+import { openProber, type ProberAddon } from '../native/prober.ts';
+import { Asker } from './asker.ts';
+import { isSame, Path } from './path.ts';
+import { PER_TICK, Schedule, TICK } from './schedule.ts';
+import {
+  type PathReport,
+  type ProbeCounters,
+  type Probing,
+  pathKey,
+  RTT_BOUNDS,
+  type Target,
+} from './types.ts';
+import { isTroubled } from './verdict.ts';
+import { CHECKSUM_EVERY, SMALL_OF_TROUBLED, visit, type Wish } from './visit.ts';
+
+export interface ProberOptions {
+  /** Milliseconds between rounds; 0: only what {@link Prober.probeNow} asks for. */
+  readonly interval: number;
+  /** What is known of a path has changed. `before` undefined: it is new. */
+  readonly onReport?: (now: PathReport, before: PathReport | undefined, key: string) => void;
+  /** The namespace to probe from; -1, the default: the process's own. */
+  readonly netnsFd?: number;
+  readonly addon?: Pick<ProberAddon, 'prober'>;
+  /** 0 ≤ x < 1 */
+  readonly random?: () => number;
+  /** Monotonic, milliseconds. */
+  readonly now?: () => number;
+}
+
+/** Visits at a time; those that find nothing wait a second for each packet. */
+const MOST_VISITS = 64;
+/** Part of the interval by which rounds come sooner or later: nodes that were started together do not stay together. */
+const JITTER = 0.1;
+
+/** Asks peers, judges, and keeps what is known of each path. */
+export class Prober implements Probing {
+  readonly interval: number;
+  readonly paths: Map<string, PathReport> = new Map();
+  readonly #known = new Map<string, Path>();
+  readonly #schedule: Schedule;
+  readonly #asker: Asker;
+  readonly #options: ProberOptions;
+  readonly #random: () => number;
+  readonly #now: () => number;
+  readonly #rtt = { buckets: new Array<number>(RTT_BOUNDS.length + 1).fill(0), sum: 0, count: 0 };
+  #lost = 0;
+  #generation = 0;
+  #visits = 0;
+  #round: NodeJS.Timeout | undefined;
+  #ticking: NodeJS.Timeout | undefined;
+  #stopped = false;
+
+  /** Throws NativeError when its sockets cannot be had, e.g. without CAP_NET_RAW. */
+  constructor(options: ProberOptions) {
+    this.#options = options;
+    this.interval = options.interval;
+    this.#random = options.random ?? Math.random;
+    this.#now = options.now ?? (() => performance.now());
+    this.#schedule = new Schedule(this.#random);
+    const { netnsFd = -1 } = options;
+    this.#asker = new Asker(
+      (onResults) => openProber(options.addon ?? addon(), netnsFd, onResults),
+      this.#now,
+    );
+    if (this.interval > 0) this.#nextRound(this.#random());
+  }
+
+  get sample(): number {
+    return this.#schedule.sample;
+  }
+
+  get counters(): ProbeCounters {
+    return { sent: this.#asker.sent, received: this.#asker.received, rtt: this.#rtt, lost: this.#lost };
+  }
+
+  setTargets(targets: Iterable<Target>): void {
+    if (this.#stopped) return;
+    const generation = ++this.#generation;
+    let count = 0;
+    const fresh: string[] = [];
+    for (const target of targets) {
+      const key = pathKey(target);
+      const path = this.#known.get(key);
+      count++;
+      if (!path) {
+        const made = new Path(target);
+        made.generation = generation;
+        this.#known.set(key, made);
+        fresh.push(key);
+      } else {
+        path.generation = generation;
+        if (this.#retarget(key, path, target)) fresh.push(key);
+      }
+    }
+    if (count < this.#known.size) {
+      for (const [key, path] of this.#known) if (path.generation !== generation) this.#forget(key);
+    }
+    const now = this.#now();
+    for (const key of fresh) {
+      this.#told(key, this.#known.get(key)!);
+      this.#schedule.add(key, now, this.#known.size);
+    }
+    if (fresh.length > 0) this.#tick();
+  }
+
+  async probeNow(key: string): Promise<PathReport | undefined> {
+    const path = this.#known.get(key);
+    if (!path || this.#stopped) return undefined;
+    await path.visit;
+    // Whoever else waited for that has begun one that serves us too.
+    await (path.visit ?? this.#visit(key, path, { small: SMALL_OF_TROUBLED, checksum: true }));
+    return this.paths.get(key);
+  }
+
+  watch(keys: ReadonlySet<string>): void {
+    this.#schedule.watch(keys);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    clearTimeout(this.#round);
+    clearTimeout(this.#ticking);
+    this.#asker.close();
+    await Promise.all(Array.from(this.#known.values(), (path) => path.visit));
+  }
+
+  /** True: it is to be asked as if it were new. */
+  #retarget(key: string, path: Path, target: Target): boolean {
+    const was = path.target;
+    const same = was.addr.value === target.addr.value && was.dev === target.dev && was.mtu === target.mtu;
+    if (same && was.offloads === target.offloads) return false;
+    const fresh = new Path(target);
+    fresh.generation = path.generation;
+    if (same) {
+      // Only how checksums are filled in: the rest is as true as before.
+      path.target = target;
+      this.#told(key, path);
+      return true;
+    }
+    // The visit that goes on sees that its path is another's now.
+    path.target = target;
+    this.#known.set(key, fresh);
+    return true;
+  }
+
+  #forget(key: string): void {
+    this.#known.delete(key);
+    this.paths.delete(key);
+    this.#schedule.remove(key);
+  }
+
+  #nextRound(part: number): void {
+    const jitter = 1 + JITTER * (2 * this.#random() - 1);
+    this.#round = setTimeout(
+      () => {
+        this.#nextRound(1);
+        this.#schedule.round(this.#now());
+        this.#tick();
+      },
+      this.interval * part * jitter,
+    );
+    this.#round.unref();
+  }
+
+  /** Begin the visits that are due, and again as long as there are any. */
+  #tick(): void {
+    clearTimeout(this.#ticking);
+    this.#ticking = undefined;
+    if (this.#stopped || this.interval === 0) return;
+    const most = Math.min(PER_TICK, MOST_VISITS - this.#visits);
+    for (const key of this.#schedule.take(this.#now(), Math.max(0, most))) {
+      const path = this.#known.get(key);
+      if (path && !path.visit) void this.#visit(key, path, this.#wish(key, path));
+    }
+    if (this.#schedule.isWaiting) this.#ticking = setTimeout(() => this.#tick(), TICK).unref();
+  }
+
+  #wish(key: string, path: Path): Wish {
+    const special = this.#schedule.isTroubled(key) || this.#schedule.isWatched(key);
+    return {
+      small: special && path.small.health !== 'unreachable' ? SMALL_OF_TROUBLED : 1,
+      checksum: special || path.visits % CHECKSUM_EVERY === 0,
+    };
+  }
+
+  #visit(key: string, path: Path, wish: Wish): Promise<void> {
+    this.#visits++;
+    const run = visit(path, wish, {
+      ask: (...question) => this.#asker.ask(...question),
+      random: this.#random,
+      small: (rtt) => this.#count(rtt),
+      told: () => this.#told(key, path),
+    }).finally(() => {
+      this.#visits--;
+      path.visit = undefined;
+      if (this.#known.get(key) !== path) return;
+      this.#schedule.setTroubled(key, isTroubled(path.small, path.fullSize, path.checksum));
+    });
+    path.visit = run;
+    return run;
+  }
+
+  #told(key: string, path: Path): void {
+    if (this.#stopped || this.#known.get(key) !== path) return;
+    const before = this.paths.get(key);
+    const report = path.report();
+    if (before && isSame(report, before)) return;
+    this.paths.set(key, report);
+    this.#options.onReport?.(report, before, key);
+  }
+
+  #count(rtt: number | undefined): void {
+    if (rtt === undefined) {
+      this.#lost++;
+      return;
+    }
+    const bucket = RTT_BOUNDS.findIndex((bound) => rtt <= bound);
+    const at = bucket < 0 ? RTT_BOUNDS.length : bucket;
+    this.#rtt.buckets[at] = this.#rtt.buckets[at]! + 1;
+    this.#rtt.sum += rtt;
+    this.#rtt.count++;
+  }
+}
