@@ -61,6 +61,8 @@ export const FILES = {
   forwarderStats: 'forwarder.stats',
   /** What the forwarder does (udp backend), so that a daemon that starts forwards at once; mode 0600. */
   forwarderTable: 'forwarder.table',
+  /** JSON, the devices whose tx checksum offload the daemon has turned off, 0600. */
+  offload: 'offload.json',
   /** flock'ed by the running daemon. */
   stateLock: 'lock',
   /** JSON `{ "node": "<id>" }`, 0600. */

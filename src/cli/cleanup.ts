@@ -32,6 +32,7 @@ export async function cleanup(options: CleanupOptions, print: (text: string) => 
     const firewall = await Firewall.cleanup();
     // What a daemon would go on forwarding before it knows anything: it would be for a device that is gone.
     await rm(join(options.runDir, FILES.forwarderTable), { force: true });
+    await rm(join(options.runDir, FILES.offload), { force: true });
     const result: CleanupJson = {
       removed: links.removed,
       firewall: firewall.removed,

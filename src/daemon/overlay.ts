@@ -1,4 +1,4 @@
-import type { HostFacts, PeerProblem } from '../backends/backend.ts';
+import type { Desired, HostFacts, PeerProblem } from '../backends/backend.ts';
 import { blackholes } from '../backends/blackhole.ts';
 import type { RunOptions } from '../config/run.ts';
 import { ConfigError } from '../errors.ts';
@@ -10,6 +10,7 @@ import type { Identity } from '../subnet/api.ts';
 import type { Lease, LeaseRequest, LeaseSnapshot, LeaseView, SubnetKey } from '../subnet/types.ts';
 import { subnetOf } from '../subnet/types.ts';
 import type { NetworkInForce } from './networkSource.ts';
+import { type Adjustments, adjusted } from './reactions/adjust.ts';
 
 /**
  * What follows from what is known, as pure functions: the lease we want, the view backends get, the firewall,
@@ -62,18 +63,28 @@ export function leaseView(
   return { revision: snapshot.revision, network: inForce.network, self, peers };
 }
 
-/** The kernel objects of a view, lazily; problems with peers go into `problems` on the way. */
+function* withoutProblems(all: Desired, problems: PeerProblem[]): Generator<KernelObject> {
+  for (const wanted of all) {
+    if (wanted.kind === 'problem') problems.push(wanted.problem);
+    else yield wanted;
+  }
+}
+
+/**
+ * The kernel objects of a view, as what was found out about its paths changes them, lazily; problems with peers go into
+ * `problems` on the way.
+ */
 export function* kernelObjects(
   inForce: NetworkInForce,
   view: LeaseView,
   host: HostFacts,
   options: Pick<RunOptions, 'blackholeRoute'>,
+  adjustments: Adjustments,
   problems: PeerProblem[],
 ): Generator<KernelObject> {
-  for (const wanted of inForce.backend.desired(inForce.config, view, host)) {
-    if (wanted.kind === 'problem') problems.push(wanted.problem);
-    else yield wanted;
-  }
+  const { backend, config } = inForce;
+  const objects = withoutProblems(backend.desired(config, view, host), problems);
+  yield* adjusted(objects, adjustments, view, backend.ownRoute);
   if (options.blackholeRoute) yield* blackholes(view.self);
 }
 

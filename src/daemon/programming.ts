@@ -10,6 +10,8 @@ import { ForwardingFeed } from './forwarding.ts';
 import type { ChangeLog, Logger } from './log.ts';
 import type { NetworkInForce } from './networkSource.ts';
 import { firewallRules, kernelObjects, leaseView } from './overlay.ts';
+import type { PathWatch } from './probing.ts';
+import { type Adjustments, NO_ADJUSTMENTS } from './reactions/adjust.ts';
 import type { ServedLeases } from './servedLeases.ts';
 
 export interface ProgrammingParts {
@@ -20,6 +22,7 @@ export interface ProgrammingParts {
   readonly reconciler: Reconciler;
   readonly firewall: Firewall;
   readonly forwarder: Forwarder;
+  readonly paths: Pick<PathWatch, 'take' | 'adjustments' | 'looked'>;
 }
 
 /** All that a view of the leases follows from. */
@@ -31,12 +34,20 @@ export interface Facts {
   readonly host: HostFacts;
 }
 
+const isSame = (a: Facts, b: Facts | undefined): boolean =>
+  b !== undefined &&
+  a.network === b.network &&
+  a.held === b.held &&
+  a.served === b.served &&
+  a.host === b.host;
+
 /** Carries a view out: in the kernel, in the forwarder and in the firewall. Each fact that changes makes another one. */
 export class Programming {
   readonly #parts: ProgrammingParts;
   readonly #forwarding: ForwardingFeed;
   /** What the reconciler was last asked for. */
   #asked: Facts | undefined;
+  #adjustments: Adjustments = NO_ADJUSTMENTS;
   #peers = 0;
   #peerProblems: readonly string[] = [];
   #refused: ReadonlyMap<SubnetKey, string> = new Map();
@@ -49,21 +60,29 @@ export class Programming {
 
   /** Resolves when reconciler and forwarder know what to do; to be called again after any change of anything. */
   async carryOut(facts: Facts): Promise<void> {
-    const { reconciler, firewall, options } = this.#parts;
+    const { reconciler, firewall, options, paths } = this.#parts;
     const { network, held, served, host } = facts;
-    const asked = this.#asked;
-    if (asked?.network !== network || asked.held !== held || asked.served !== served || asked.host !== host) {
+    const isNew = !isSame(facts, this.#asked);
+    if (isNew || this.#adjustments !== paths.adjustments) {
       const view = leaseView(network, held, served);
       const found: PeerProblem[] = [];
-      await reconciler.setDesired(view.revision, kernelObjects(network, view, host, options, found), {
-        prune: true,
-      });
-      this.#asked = facts;
-      await this.#forwarding.take(network, view, host);
+      if (isNew) await paths.take(network, view, host);
+      const { adjustments } = paths;
+      await reconciler.setDesired(
+        view.revision,
+        kernelObjects(network, view, host, options, adjustments, found),
+        { prune: true },
+      );
+      this.#adjustments = adjustments;
+      if (isNew) {
+        this.#asked = facts;
+        await this.#forwarding.take(network, view, host);
+      }
       this.#peers = view.peers.size;
       this.#takePeerProblems(found);
     }
     this.#forwarding.feed();
+    paths.looked();
     // Not awaited: a slow iptables lock must not keep peers waiting; onChange tells when it is done.
     void firewall.set(firewallRules(network, held, options));
   }

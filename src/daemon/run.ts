@@ -27,6 +27,7 @@ import { MacBook } from './macBook.ts';
 import { derivedMac } from './macs.ts';
 import { Notifier } from './notify.ts';
 import { serveOperators } from './operators.ts';
+import { PathWatch } from './probing.ts';
 import { countPaths } from './routes/paths.ts';
 import { NO_PROBING } from './routes/probes.ts';
 import { stopSignal } from './signals.ts';
@@ -104,7 +105,7 @@ async function compose(
   const notifier = new Notifier(env);
   stack.defer(() => notifier.stopping());
 
-  const kernel = NetlinkKernel.open();
+  const kernel = NetlinkKernel.open({ txChecksums: options.probeInterval > 0 });
   stack.defer(() => kernel.close());
   const observer = new Observer(kernel, {
     onError: (err) =>
@@ -133,6 +134,16 @@ async function compose(
     derive: (device) => derivedMac(identity.node, device),
     remember: (all) => state.rememberMacs(all),
   });
+  const paths = new PathWatch({
+    log,
+    note: events.note,
+    state: observer.state,
+    runDir: options.runDir,
+    interval: options.probeInterval,
+    onChange: () => daemon.kick(),
+  });
+  stack.defer(() => paths.end());
+  await paths.restore();
   const store = stack.use(
     new EtcdStore({ ...options.etcd, onReport: watch.store, onRequest: watch.requests.note }),
   );
@@ -149,6 +160,7 @@ async function compose(
       reconciler,
       firewall,
       forwarder,
+      paths,
       hostWatch: new HostWatch({
         observer,
         wish: options.uplink,
@@ -179,15 +191,14 @@ async function compose(
     watch.converged(daemon, forwarder, cni);
   });
   const probing = NO_PROBING;
-  const reactions = { routeMtu: () => undefined, checksumOffload: () => null };
   const context = {
     cni: () => cni.json(),
-    problems: () => [...daemon.problems(), ...cni.problems()],
+    problems: () => [...daemon.problems(), ...paths.problems(), ...cni.problems()],
     node: () => identity.node,
     instance: identity.instance,
     startedAt,
     subnetFile: options.subnetFile,
-    paths: () => countPaths(probing, reactions),
+    paths: () => countPaths(probing, paths),
     kernel: () => reconciler.status(),
     forwarder: () => forwarderJson(forwarder, addon()),
     netlinkMessages: () => kernel.socket.counters.messages,
@@ -206,7 +217,7 @@ async function compose(
       watch,
       startedAt,
       probing,
-      reactions,
+      reactions: paths,
       traffic: options.peerCounters ? stack.use(countTraffic(daemon, observer.state)) : NO_TRAFFIC,
       status: () => statusJson(daemon, context),
     },

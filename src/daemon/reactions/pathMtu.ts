@@ -21,11 +21,13 @@ export interface PathMtu {
   readonly at: number | undefined;
   /** More passes again: how much, and how many reports in a row have said so. */
   readonly growth?: { readonly mtu: number; readonly times: number };
-  /** Bytes of the largest packet that passes, fewer than a route can be lowered to: nothing is done. */
+  /** Bytes of the largest packet that passes, at most: fewer than a route can be lowered to. Nothing is done. */
   readonly tooSmall?: number;
+  /** Reports in a row of large packets lost without a size that passes: it is looked for, or there is none. */
+  readonly blind?: number;
 }
 
-/** By {@link pathKey}; paths about which there is nothing to do are not in it. */
+/** By {@link pathKey}, who was heard of last comes last; paths about which there is nothing to do are not in it. */
 export type PathMtus = ReadonlyMap<string, PathMtu>;
 
 export const NO_PATH_MTUS: PathMtus = new Map();
@@ -47,6 +49,9 @@ export interface MtuOptions {
   /** The most that this grows to. */
   readonly longestHold: number;
 }
+
+/** Reports in a row without a size that passes, after which there is none. */
+const BLIND = 3;
 
 /** Reports in a row that must say that more passes before a route is raised: a single one may be luck. */
 const TIMES = 2;
@@ -72,8 +77,9 @@ export function heard(
     const after = judged(before, report, now, options);
     if (after === before) continue;
     next ??= new Map(state);
+    // The first is the one that was not heard of for longest.
+    next.delete(path);
     if (after) next.set(path, after);
-    else next.delete(path);
     const change = changeOf(path, before, after, report);
     if (change) changes.push(change);
   }
@@ -110,8 +116,7 @@ function judged(
 ): PathMtu | undefined {
   // Of a path that small packets do not take either, size is not what is wrong.
   if ((health !== 'reachable' && health !== 'lossy') || at === undefined || at === before?.at) return before;
-  const passes = fullSize === 'passes' ? target.mtu : fullSize === 'lost' ? pathMtu : undefined;
-  if (passes === undefined) return before;
+  if (fullSize === 'unknown') return before;
   const { key, family } = target;
   const entry: PathMtu = before ?? {
     key,
@@ -121,10 +126,13 @@ function judged(
     hold: options.hold,
     at,
   };
-  if (passes < LEAST[family]) {
+  const passes = fullSize === 'passes' ? target.mtu : pathMtu;
+  if (passes === undefined) {
+    const blind = (entry.blind ?? 0) + 1;
     const { growth: _, ...rest } = entry;
-    return { ...rest, at, tooSmall: passes };
+    return { ...rest, at, blind, ...(blind >= BLIND ? { tooSmall: LEAST[family] - 1 } : {}) };
   }
+  if (passes < LEAST[family]) return { ...bare(entry), at, tooSmall: passes };
   const limit = Math.min(entry.mtu ?? target.mtu, target.mtu);
   if (passes < limit) return lowered(entry, passes, at, now, options);
   if (entry.mtu === undefined) return calmed(entry, at, now);
@@ -134,7 +142,7 @@ function judged(
 }
 
 /** Without what was seen of growth and of too little. */
-function bare({ growth: _, tooSmall: __, ...rest }: PathMtu): PathMtu {
+function bare({ growth: _, tooSmall: __, blind: ___, ...rest }: PathMtu): PathMtu {
   return rest;
 }
 

@@ -1,0 +1,286 @@
+import { join } from 'node:path';
+import * as v from 'valibot';
+import type { ProbesJson } from '../../api/shapes.ts';
+import { FILES } from '../../contract.ts';
+import type { PathReport, Probing } from '../../probe/types.ts';
+import { pathKey } from '../../probe/types.ts';
+import { readSmall, writeAtomically } from '../../subnet/files.ts';
+import type { Note } from '../events/log.ts';
+import type { Logger } from '../log.ts';
+import {
+  freeOffload,
+  isOurs,
+  type Offload,
+  type OffloadEffect,
+  type OffloadEvent,
+  type OffloadOptions,
+  offloadNext,
+  restoredOffload,
+  wantedOffload,
+} from './offload.ts';
+
+export interface OffloadParts {
+  readonly log: Logger;
+  readonly note: Note;
+  /** Where it is remembered which devices' offload was turned off here. */
+  readonly runDir: string;
+  /** Does the device fill in checksums, as last seen? Undefined: there is none, or nobody can tell. */
+  readonly isOn: (device: string) => boolean | undefined;
+  /** There are other {@link OffloadReactions.wanted} now. */
+  readonly onChange: () => void;
+  readonly options: OffloadOptions;
+}
+
+/** How often paths are asked in one check. */
+const ROUNDS = 3;
+/** Paths that are asked when none is suspected. */
+const ASKED = 3;
+
+const SAVED = v.array(v.pipe(v.string(), v.maxLength(15)));
+
+/** Turns the checksum offload of devices off that corrupt packets, and on again when they no longer would. */
+export class OffloadReactions {
+  readonly #parts: OffloadParts;
+  #probing: Pick<Probing, 'paths' | 'probeNow'> | undefined;
+  readonly #devices = new Map<string, Offload>();
+  #wanted: ReadonlyMap<string, boolean> = new Map();
+  #timer: NodeJS.Timeout | undefined;
+  #saving: Promise<unknown> = Promise.resolve();
+  #saved = '[]';
+  #isEnded = false;
+
+  constructor(parts: OffloadParts) {
+    this.#parts = parts;
+  }
+
+  attach(probing: Pick<Probing, 'paths' | 'probeNow'>): void {
+    this.#probing = probing;
+  }
+
+  /** What an earlier daemon has turned off is off, and is to be turned on again in time. */
+  async restore(): Promise<void> {
+    const text = await readSmall(this.#file).catch(() => undefined);
+    const devices = v.safeParse(SAVED, parsed(text));
+    if (!devices.success) return;
+    for (const device of devices.output)
+      this.#devices.set(device, restoredOffload(this.#parts.options, performance.now()));
+    this.#saved = JSON.stringify(devices.output);
+    this.#wanted = wantedOf(this.#devices);
+    this.#schedule();
+  }
+
+  /** How devices' offload shall be, by name; the same map until anything about it changes. */
+  get wanted(): ReadonlyMap<string, boolean> {
+    return this.#wanted;
+  }
+
+  /** Something was found out about a path. */
+  heard({ target, checksum }: PathReport): void {
+    if (!target.offloads || checksum !== 'corrupted') return;
+    this.#dispatch(target.dev, { event: 'report', path: pathKey(target), checksum });
+  }
+
+  /** These are the overlay's devices. */
+  devicesAre(devices: readonly string[]): void {
+    for (const device of this.#devices.keys()) if (!devices.includes(device)) this.#devices.delete(device);
+    this.#settle();
+  }
+
+  /** After each look at the kernel. */
+  looked(): void {
+    for (const device of this.#devices.keys()) this.#dispatch(device, { event: 'kernel' });
+  }
+
+  /** Peers are reached by another uplink. */
+  uplinkChanged(): void {
+    for (const device of this.#devices.keys()) this.#dispatch(device, { event: 'uplink' });
+  }
+
+  /** As the API shows it: of `devices`, the one that has most to tell. */
+  json(devices: readonly string[]): ProbesJson['checksumOffload'] {
+    const known = devices.filter((device) => this.#parts.isOn(device) !== undefined);
+    const device = known.find((name) => this.#devices.has(name)) ?? known[0];
+    if (device === undefined) return null;
+    const state = this.#devices.get(device);
+    return {
+      device,
+      state: this.#parts.isOn(device) ? 'on' : 'off',
+      reason: state ? (reasonOf(state) ?? null) : null,
+    };
+  }
+
+  /** What an operator should look at. */
+  problems(): string[] {
+    return Array.from(this.#devices, ([device, state]) => [device, reasonOf(state)] as const)
+      .filter(([, reason]) => reason !== undefined)
+      .map(([device, reason]) => `${device}: ${reason}`);
+  }
+
+  async end(): Promise<void> {
+    this.#isEnded = true;
+    clearTimeout(this.#timer);
+    await this.#saving;
+  }
+
+  get #file(): string {
+    return join(this.#parts.runDir, FILES.offload);
+  }
+
+  #dispatch(device: string, event: OffloadEvent): void {
+    if (this.#isEnded) return;
+    const { options, isOn } = this.#parts;
+    const before = this.#devices.get(device) ?? freeOffload(options);
+    const { state, effects } = offloadNext(before, event, isOn(device), performance.now(), options);
+    if (state !== before) {
+      if (state.phase === 'free') this.#devices.delete(device);
+      else this.#devices.set(device, state);
+      this.#settle();
+    }
+    for (const effect of effects) this.#carryOut(device, state, effect);
+  }
+
+  /** What follows from the states: what is wanted, what is remembered, when to look again. */
+  #settle(): void {
+    this.#schedule();
+    this.#save();
+    // Remembered first: what nobody remembers nobody would undo.
+    void this.#saving.finally(() => {
+      const wanted = wantedOf(this.#devices);
+      if (this.#isEnded || sameWishes(wanted, this.#wanted)) return;
+      this.#wanted = wanted;
+      this.#parts.onChange();
+    });
+  }
+
+  #save(): void {
+    const ours = JSON.stringify(
+      [...this.#devices].filter(([, state]) => isOurs(state)).map(([device]) => device),
+    );
+    if (ours === this.#saved) return;
+    this.#saved = ours;
+    this.#saving = this.#saving
+      .then(() => writeAtomically(this.#file, `${ours}\n`, 0o600, 0o755))
+      .catch((err) =>
+        this.#parts.log.error(
+          { err },
+          'cannot remember which checksum offload was turned off: a restart will have forgotten',
+        ),
+      );
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    const due = Math.min(...Array.from(this.#devices.values(), ({ until }) => until));
+    if (!Number.isFinite(due) || this.#isEnded) return;
+    this.#timer = setTimeout(
+      () => {
+        for (const device of [...this.#devices.keys()]) this.#dispatch(device, { event: 'tick' });
+        this.#schedule();
+      },
+      Math.min(Math.max(due - performance.now(), 1), 2 ** 31 - 1),
+    );
+  }
+
+  #carryOut(device: string, state: Offload, effect: OffloadEffect): void {
+    if (effect.effect === 'check') void this.#check(device, state, effect);
+    else this.#tell(device, effect);
+  }
+
+  /** Ask a few paths a few times: what was reported of them before may have been before the change. */
+  async #check(
+    device: string,
+    { phase }: Offload,
+    { check, paths }: { readonly check: number; readonly paths: readonly string[] },
+  ): Promise<void> {
+    const probing = this.#probing;
+    const asked = paths.filter((path) => probing?.paths.has(path));
+    if (probing && asked.length === 0) asked.push(...somePaths(probing, device));
+    let verdict: 'unknown' | 'good' | 'corrupted' = 'unknown';
+    for (let round = 0; probing && round < ROUNDS && !this.#isEnded; round++) {
+      const reports = await Promise.all(asked.map((path) => probing.probeNow(path).catch(() => undefined)));
+      const found = reports.map((report) => report?.checksum);
+      const [good, corrupted] = [found.includes('good'), found.includes('corrupted')];
+      // Turning it off may help one path; turning it on must harm none.
+      verdict =
+        phase === 'trial'
+          ? corrupted
+            ? 'corrupted'
+            : good
+              ? 'good'
+              : verdict
+          : good
+            ? 'good'
+            : corrupted
+              ? 'corrupted'
+              : verdict;
+      if (verdict === (phase === 'trial' ? 'corrupted' : 'good')) break;
+    }
+    this.#dispatch(device, { event: 'checked', check, verdict });
+  }
+
+  #tell(device: string, { what, reason }: Extract<OffloadEffect, { effect: 'tell' }>): void {
+    const { log, note } = this.#parts;
+    const { level, message } = WORDS[what];
+    log[level]({ device, ...(reason === undefined ? {} : { reason }) }, message);
+    note({
+      level,
+      kind: 'offload',
+      subject: device,
+      message: reason === undefined ? message : `${message}: ${reason}`,
+    });
+  }
+}
+
+function wantedOf(devices: ReadonlyMap<string, Offload>): ReadonlyMap<string, boolean> {
+  const wanted = new Map<string, boolean>();
+  for (const [device, state] of devices) {
+    const on = wantedOffload(state);
+    if (on !== undefined) wanted.set(device, on);
+  }
+  return wanted;
+}
+
+const sameWishes = (a: ReadonlyMap<string, boolean>, b: ReadonlyMap<string, boolean>): boolean =>
+  a.size === b.size && Iterator.from(a).every(([device, on]) => b.get(device) === on);
+
+function parsed(text: string | undefined): unknown {
+  try {
+    return text === undefined ? undefined : JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Any that answer. */
+function somePaths({ paths }: Pick<Probing, 'paths'>, device: string): string[] {
+  return Iterator.from(paths)
+    .filter(([, { target, health }]) => target.dev === device && target.offloads && health === 'reachable')
+    .map(([path]) => path)
+    .take(ASKED)
+    .toArray();
+}
+
+function reasonOf({ phase, reason }: Offload): string | undefined {
+  if (phase === 'off' || phase === 'trial')
+    return 'it corrupts the checksums that senders leave to it; the kernel fills them in (tx-checksum-ip-generic is off), which costs CPU';
+  if (phase === 'verifying')
+    return 'packets arrive corrupted; it is seen whether turning its checksum offload off helps';
+  return reason;
+}
+
+const WORDS = {
+  turnedOff: {
+    level: 'warn',
+    message:
+      'packets arrived with wrong checksums: the tx checksum offload of the device is off now, and they arrive whole',
+  },
+  turnedOn: {
+    level: 'info',
+    message: 'packets arrive whole again: the tx checksum offload of the device is on again',
+  },
+  stillCorrupted: {
+    level: 'warn',
+    message: 'with its tx checksum offload on the device would still corrupt packets: it stays off',
+  },
+  helpless: { level: 'error', message: 'packets arrive corrupted, and nothing can be done about it here' },
+} as const;
