@@ -3,14 +3,24 @@ import { cleanup } from './commands/cleanup.ts';
 import { cniInstall } from './commands/cniInstall.ts';
 import { cniUninstall } from './commands/cniUninstall.ts';
 import { dockerOpts } from './commands/dockerOpts.ts';
+import { events } from './commands/events.ts';
 import { leasesList } from './commands/leasesList.ts';
+import { leasesShow } from './commands/leasesShow.ts';
+import { metrics } from './commands/metrics.ts';
+import { peers } from './commands/peers.ts';
 import { run } from './commands/run.ts';
+import { status } from './commands/status.ts';
 import { version } from './commands/version.ts';
 
 /** Every command, in the order of `--help`. */
 export const COMMANDS: readonly Command[] = [
   run,
   leasesList,
+  leasesShow,
+  status,
+  peers,
+  events,
+  metrics,
   cleanup,
   cniInstall,
   cniUninstall,

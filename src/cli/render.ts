@@ -1,50 +1,96 @@
-import type { LeaseJson, LeasesJson } from '../subnet/json.ts';
-
 /** Pure: from values to what a terminal shows. What comes from etcd may hold anything, also escape sequences. */
 
 /** Characters of one cell. */
 const WIDEST = 60;
-
-/** Node ids are told apart by their first digits; `--json` has them whole. */
-const NODE_DIGITS = 8;
+/** Columns that are left to a cell, however narrow the terminal is. */
+const NARROWEST = 10;
+const GAP = '  ';
 
 /** Text without control and invisible formatting characters. */
 export const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, '?');
 
-/** As {@link printable}, cut to a cell's width. */
-export function cell(text: string): string {
+/** As {@link printable}, but for line ends: errors and configs have several lines. */
+export const printableLines = (text: string): string => text.split('\n').map(printable).join('\n');
+
+/** As {@link printable}, cut to `widest` characters. */
+export function cell(text: string, widest = WIDEST): string {
   const clean = printable(text);
-  return clean.length > WIDEST ? `${clean.slice(0, WIDEST - 1)}…` : clean;
+  return clean.length > widest ? `${clean.slice(0, widest - 1)}…` : clean;
 }
 
-/** Columns two spaces apart, without blanks at the ends of lines. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => (row[i] ?? '').length)));
-  const line = (row: readonly string[]): string => row.map((text, i) => text.padEnd(widths[i]!)).join('  ');
-  return rows.map((row) => `${line(row).trimEnd()}\n`).join('');
+/** A piece of text, perhaps with a colour, which counts for nothing in its width. */
+export type Cell = string | { readonly text: string; readonly as: (text: string) => string };
+
+const textOf = (c: Cell | undefined): string => (typeof c === 'object' ? c.text : (c ?? ''));
+
+/**
+ * Columns two spaces apart, without blanks at the ends of lines. `columns`: of the terminal; the widest cells are cut until a line fits.
+ */
+export function table(rows: readonly (readonly Cell[])[], columns = Number.POSITIVE_INFINITY): string {
+  const many = rows[0]?.length ?? 0;
+  const widths = Array.from({ length: many }, (_, i) =>
+    rows.reduce((widest, row) => Math.max(widest, textOf(row[i]).length), 0),
+  );
+  const room = columns - GAP.length * (many - 1);
+  const sum = (): number => widths.reduce((a, b) => a + b, 0);
+  while (sum() > room) {
+    const widest = widths.indexOf(Math.max(...widths));
+    if (widths[widest]! <= NARROWEST) break;
+    widths[widest]!--;
+  }
+  return rows.map((row) => `${lineOf(row, widths)}\n`).join('');
 }
 
-const HEADER = ['', 'SUBNET', 'PUBLIC IP', 'BACKEND', 'NODE', 'KIND'];
-
-function leaseRow(lease: LeaseJson): string[] {
-  const endpoints = [lease.publicIP, lease.publicIPv6].filter((a) => a !== null);
-  return [
-    lease.self ? '*' : ' ',
-    printable(lease.subnets.join(', ')),
-    printable(endpoints.join(', ')) || '-',
-    cell(lease.backend ?? '-'),
-    cell(lease.node?.slice(0, NODE_DIGITS) ?? '-'),
-    lease.reservation ? 'reservation' : 'lease',
-  ];
+function lineOf(row: readonly Cell[], widths: readonly number[]): string {
+  let last = row.length - 1;
+  while (last > 0 && textOf(row[last]).trim() === '') last--;
+  const cells = row.slice(0, last + 1).map((c, i) => {
+    const text = cell(textOf(c), widths[i]!);
+    const painted = typeof c === 'object' ? c.as(text) : text;
+    return i === last ? painted.trimEnd() : painted + ' '.repeat(widths[i]! - text.length);
+  });
+  return cells.join(GAP);
 }
 
 export const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? '' : 's'}`;
 
-/** `loden leases`: who has which subnet; a star marks the daemon's own. */
-export function renderLeases(list: LeasesJson): string {
-  const from = list.source === 'daemon' ? 'the daemon' : 'etcd';
-  const title = `${count(list.leases.length, 'lease')} at revision ${list.revision}, from ${from}\n`;
-  const aside = list.setAside.map(({ key, reason }) => `set aside: ${cell(key)}: ${printable(reason)}\n`);
-  const rows = list.leases.length > 0 ? table([HEADER, ...list.leases.map(leaseRow)]) : '';
-  return rows + title + aside.join('');
+const UNITS = [
+  ['d', 86_400],
+  ['h', 3_600],
+  ['m', 60],
+  ['s', 1],
+] as const;
+
+/** The two greatest units: `3d 4h`, `59m 58s`, `0s`. */
+export function duration(seconds: number): string {
+  let rest = Math.max(0, Math.floor(seconds));
+  const parts: string[] = [];
+  for (const [unit, size] of UNITS) {
+    const n = Math.floor(rest / size);
+    rest -= n * size;
+    if (n > 0) parts.push(`${n}${unit}`);
+    else if (parts.length > 0) break;
+  }
+  return parts.slice(0, 2).join(' ') || '0s';
 }
+
+/** `1.2 MB`: powers of 1,000, three digits. */
+export function bytes(n: number): string {
+  const steps = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+  let at = 0;
+  let value = n;
+  while (value >= 999.5 && at < steps.length - 1) {
+    value /= 1000;
+    at++;
+  }
+  return `${at === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${steps[at]}`;
+}
+
+/** Milliseconds with three digits: `0.12 ms`, `12.3 ms`. */
+export const milliseconds = (ms: number): string =>
+  `${ms < 9.995 ? ms.toFixed(2) : ms < 99.95 ? ms.toFixed(1) : Math.round(ms)} ms`;
+
+/** As indented JSON, with a line end. */
+export const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`;
+/** As one line of JSON, for what goes on and on. */
+export const jsonLine = (value: unknown): string => `${JSON.stringify(value)}\n`;

@@ -4,14 +4,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { controlSocket, getJson, NoDaemonError } from '../../src/cli/client.ts';
-import { leases, leasesFromDaemon } from '../../src/cli/leases.ts';
+import { leases, leasesFromDaemon } from '../../src/cli/leases/list.ts';
+import { paint } from '../../src/cli/paint.ts';
 import { exitCodeOf } from '../../src/cli/program.ts';
-import { renderLeases, table } from '../../src/cli/render.ts';
+import { renderLeases as render } from '../../src/cli/render/leases.ts';
+import { table } from '../../src/cli/render.ts';
 import { leasesOptions } from '../../src/config/commands.ts';
 import { EXIT } from '../../src/contract.ts';
-import { leaseJson, leasesJson } from '../../src/subnet/json.ts';
+import { type LeasesJson, leaseJson, leasesJson } from '../../src/subnet/json.ts';
 import type { LeaseSnapshot } from '../../src/subnet/types.ts';
+import { type FakeIo, fakeIo } from '../fake/io.ts';
 import { lease, peer, peerMac } from '../fake/overlay.ts';
+
+const PLAIN = paint(false);
+const renderLeases = (list: LeasesJson, networkBackend?: string): string =>
+  render(list, { paint: PLAIN, networkBackend });
 
 const NODE = '0123456789abcdef0123456789abcdef';
 
@@ -75,8 +82,8 @@ describe('a lease as JSON', () => {
 
 describe('the table', () => {
   test('of leases', async () => {
-    await expect(renderLeases(leasesJson(SNAPSHOT, 'daemon', ours.key))).toMatchFileSnapshot(
-      'golden/leases.txt',
+    await expect(renderLeases(leasesJson(SNAPSHOT, 'daemon', ours.key), 'udp')).toMatchFileSnapshot(
+      'golden/cli-leases.txt',
     );
   });
 
@@ -119,8 +126,8 @@ describe('the table', () => {
 describe('loden leases', () => {
   let runDir: string;
   let server: http.Server | undefined;
-  const printed: string[] = [];
-  const print = (text: string) => void printed.push(text);
+  let io: FakeIo;
+  let printed: string[];
   const fromEtcd = async () => SNAPSHOT;
   const noEtcd = async () => {
     throw new Error('etcd was asked');
@@ -140,7 +147,8 @@ describe('loden leases', () => {
 
   beforeEach(async () => {
     runDir = await mkdtemp(join(tmpdir(), 'ld-leases-'));
-    printed.length = 0;
+    io = fakeIo();
+    printed = io.printed;
   });
   afterEach(async () => {
     server?.closeAllConnections();
@@ -153,22 +161,22 @@ describe('loden leases', () => {
     const list = leasesJson(SNAPSHOT, 'daemon', ours.key);
     await answering(200, JSON.stringify({ ...list, later: 'addition' }));
     expect(await leasesFromDaemon(runDir)).toMatchObject(list);
-    await leases(options(), noEtcd, print);
-    await leases(options({ json: 'true' }), noEtcd, print);
+    await leases(options(), noEtcd, io);
+    await leases(options({ json: 'true' }), noEtcd, io);
     expect(printed[0]).toBe(renderLeases(list));
     expect(JSON.parse(printed[1]!)).toMatchObject(list);
   });
 
   test('asks etcd where no daemon runs, or when told', async () => {
-    await leases(options(), fromEtcd, print);
+    await leases(options(), fromEtcd, io);
     await answering(500, '');
-    await leases(options({ source: 'etcd', json: 'true' }), fromEtcd, print);
+    await leases(options({ source: 'etcd', json: 'true' }), fromEtcd, io);
     expect(printed[0]).toMatch(/3 leases at revision 9223372036854775807, from etcd/);
     expect(JSON.parse(printed[1]!)).toEqual(leasesJson(SNAPSHOT, 'etcd', undefined));
   });
 
   test('says which socket nobody answers on', async () => {
-    const failure = leases(options({ source: 'daemon' }), noEtcd, print);
+    const failure = leases(options({ source: 'daemon' }), noEtcd, io);
     await expect(failure).rejects.toThrow(NoDaemonError);
     await expect(failure).rejects.toThrow(`no loden daemon answers on ${runDir}/loden.sock (connect ENOENT`);
     await failure.catch((e) => expect(exitCodeOf(e)).toBe(EXIT.unavailable));
@@ -183,7 +191,7 @@ describe('loden leases', () => {
     await new Promise<void>((resolve) => server!.close(() => resolve()));
     server = undefined;
     await rename(left, controlSocket(runDir));
-    await leases(options(), fromEtcd, print);
+    await leases(options(), fromEtcd, io);
     expect(printed[0]).toMatch(/from etcd/);
   });
 
@@ -205,7 +213,7 @@ describe('loden leases', () => {
     ['answers null', 200, 'null', /in another shape/],
   ])('a daemon that %s is an error, not a reason to ask etcd', async (_, status, body, reason) => {
     await answering(status, body);
-    await expect(leases(options(), noEtcd, print)).rejects.toThrow(reason);
+    await expect(leases(options(), noEtcd, io)).rejects.toThrow(reason);
     expect(printed).toEqual([]);
   });
 

@@ -7,11 +7,13 @@ export const leasesList = command({
   description: 'List all leases, from the running daemon or straight from etcd.',
   parse: ({ flags, env }) => leasesOptions(flags, env),
   run: async (options, io) => {
-    const [{ leases }, { listOnce }] = await Promise.all([
-      import('../leases.ts'),
-      import('../../subnet/store.ts'),
-    ]);
-    await leases(options, listOnce, io.print);
+    if (options.watch) {
+      const { watchEtcd, watchLeases } = await import('../leases/watch.ts');
+      await watchLeases(options, { watchEtcd: (signal) => watchEtcd(options, io, signal) }, io);
+    } else {
+      const { leases } = await import('../leases/list.ts');
+      await leases(options, async (etcd) => (await import('../../subnet/store.ts')).listOnce(etcd), io);
+    }
     return 0;
   },
 });
