@@ -26,10 +26,10 @@ import { ChangeLog, type Logger, openLog } from './log.ts';
 import { MacBook } from './macBook.ts';
 import { derivedMac } from './macs.ts';
 import { Notifier } from './notify.ts';
+import { openProbing } from './openProbing.ts';
 import { serveOperators } from './operators.ts';
 import { PathWatch } from './probing.ts';
 import { countPaths } from './routes/paths.ts';
-import { NO_PROBING } from './routes/probes.ts';
 import { stopSignal } from './signals.ts';
 import { statusJson } from './status.ts';
 import { SubnetFile } from './subnetFile.ts';
@@ -190,7 +190,14 @@ async function compose(
     cni.nodeChanged();
     watch.converged(daemon, forwarder, cni);
   });
-  const probing = NO_PROBING;
+  const probing = openProbing({
+    log,
+    note: events.note,
+    interval: options.probeInterval,
+    heard: (report) => paths.heard(report),
+  });
+  stack.defer(() => probing.stop());
+  paths.attach(probing);
   const context = {
     cni: () => cni.json(),
     problems: () => [...daemon.problems(), ...paths.problems(), ...cni.problems()],

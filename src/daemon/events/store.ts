@@ -29,19 +29,9 @@ export const storeHappening = ({ level, event, message, fields }: StoreReport): 
   fields: { event, ...fields },
 });
 
-/** What has become of our own lease. Losing, fencing and moving are told by the store, with the reason. */
+/** What has become of our own lease, as far as the store does not report it with the reason: it is held again as it was. */
 export function leaseHappenings(before: LeaseState | undefined, now: LeaseState): Happening[] {
-  if (now.state !== 'held') return [];
+  if (now.state !== 'held' || before?.state !== 'fenced' || before.lease.key !== now.lease.key) return [];
   const { key } = now.lease;
-  if (before?.state === 'held' && before.lease.key === key) return [];
-  const reservation = now.expiresAt === undefined;
-  return [
-    {
-      level: 'info',
-      kind: 'lease',
-      subject: key,
-      message: before?.state === 'fenced' ? `this node holds ${key} again` : `this node holds ${key}`,
-      fields: { reservation },
-    },
-  ];
+  return [{ level: 'info', kind: 'lease', subject: key, message: `this node holds ${key} again` }];
 }
