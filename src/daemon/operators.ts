@@ -10,6 +10,7 @@ import { pageRoutes } from './http/page.ts';
 import type { Route } from './http/route.ts';
 import { serveHealth, servePublic } from './http/tcp.ts';
 import type { Logger } from './log.ts';
+import { matrixRoutes } from './matrix/routes.ts';
 import type { PluginHandler } from './pluginApi.ts';
 import { routes } from './routes/index.ts';
 import { metricsRoutes } from './routes/metrics.ts';
@@ -52,7 +53,9 @@ const noted =
  */
 export async function serveOperators(parts: OperatorParts, stack: AsyncDisposableStack): Promise<void> {
   const { options, log, daemon, events, cni } = parts;
-  const table: readonly Route[] = [...routes(parts), ...metricsRoutes(sources(parts))];
+  const matrix = matrixRoutes(parts);
+  stack.defer(() => matrix.stop());
+  const table: readonly Route[] = [...routes(parts), ...matrix.routes, ...metricsRoutes(sources(parts))];
   const ready = () => daemon.ready;
   const onFault = (err: unknown, method: string, path: string): void =>
     log.error({ err, method, path: path.slice(0, 200) }, 'a request could not be answered');
