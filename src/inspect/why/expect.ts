@@ -1,0 +1,319 @@
+import type { LeaseJson, StatusJson } from '../../api/shapes.ts';
+import type { HostFacts } from '../../backends/backend.ts';
+import { findBackend } from '../../backends/registry.ts';
+import { isObject } from '../../fields.ts';
+import type { ObservedAddress, ObservedLink } from '../../kernel/observed.ts';
+import type { Fdb, KernelObject, Link, Neigh, Route } from '../../kernel/types.ts';
+import { type Addr, type Family, formatAddr, parseAddr, sameAddr } from '../../net/addr.ts';
+import { type Mac, parseMac } from '../../net/mac.ts';
+import { containsAddr, formatPrefix, network, type Prefix, parsePrefix } from '../../net/prefix.ts';
+import {
+  type Lease,
+  type LeaseView,
+  type NetworkConfig,
+  type NodeId,
+  type SubnetKey,
+  subnetOf,
+} from '../../subnet/types.ts';
+import { knownValue, type World, whyMissing } from '../world.ts';
+
+/** What should be there for an address, by the same functions that the daemon goes by. Pure. */
+
+/** Whose an address is. */
+export type Place =
+  /** Neither the daemon nor etcd can be asked. */
+  | { readonly kind: 'unknown'; readonly reason: string }
+  | { readonly kind: 'outside'; readonly networks: readonly Prefix[] }
+  | { readonly kind: 'free'; readonly network: Prefix }
+  | { readonly kind: 'aside'; readonly key: string; readonly reason: string }
+  /** A key with no node behind it. */
+  | { readonly kind: 'reserved'; readonly lease: LeaseJson; readonly subnet: Prefix }
+  | { readonly kind: 'own'; readonly lease: LeaseJson; readonly subnet: Prefix }
+  | { readonly kind: 'peer'; readonly lease: LeaseJson; readonly subnet: Prefix };
+
+/** What packets to a peer should meet. */
+export interface Expected {
+  readonly backend: string;
+  /** Why the peer gets nothing; undefined: it is served. */
+  readonly problem: string | undefined;
+  /** Other leases that claim the peer's public address. */
+  readonly sharing: readonly string[];
+  readonly link: Link | undefined;
+  /** The address that the tunnel device should have. */
+  readonly tunnelAddr: Prefix | undefined;
+  readonly route: Route | undefined;
+  readonly neigh: Neigh | undefined;
+  readonly fdb: Fdb | undefined;
+  /** Where outer packets go, and to which UDP port; undefined: there are none. */
+  readonly outer: { readonly endpoint: Addr; readonly port: number } | undefined;
+  /** The peer's public address. */
+  readonly endpoint: Addr | undefined;
+  /** The device outer packets, or host-gw's, should leave by. */
+  readonly uplink: string;
+  /** The peer's own end of the tunnel, or its address on the underlay. */
+  readonly probe: Addr | undefined;
+  /** Bytes of the largest packet that should get there. */
+  readonly mtu: number;
+}
+
+const prefixesOf = (lease: LeaseJson): readonly Prefix[] =>
+  lease.subnets.flatMap((text) => parsePrefix(text) ?? []);
+
+/** Whose the address is. */
+export function placeOf(to: Addr, world: World): Place {
+  const leases = knownValue(world.leases);
+  if (!leases) return { kind: 'unknown', reason: whyMissing(world.leases) ?? 'nobody knows the leases' };
+  const own = ownLease(world);
+  for (const lease of leases.leases) {
+    const subnet = prefixesOf(lease).find((p) => containsAddr(p, to));
+    if (!subnet) continue;
+    if (lease.key === own?.key) return { kind: 'own', lease, subnet };
+    if (lease.reservation && lease.publicIP === null && lease.publicIPv6 === null)
+      return { kind: 'reserved', lease, subnet };
+    return { kind: 'peer', lease, subnet };
+  }
+  for (const { key, reason } of leases.setAside) {
+    if (keyCovers(key, to)) return { kind: 'aside', key, reason };
+  }
+  const config = knownValue(world.network);
+  if (!config) return { kind: 'unknown', reason: whyMissing(world.network) ?? 'nobody knows the network' };
+  const range = config.families.get(to.family)?.network;
+  if (range && containsAddr(range, to)) return { kind: 'free', network: range };
+  return { kind: 'outside', networks: [...config.families.values()].map((f) => f.network) };
+}
+
+/** A key that cannot be read as a lease may still name its subnet: `10.5.9.0-24`. */
+const keyCovers = (key: string, to: Addr): boolean =>
+  key
+    .slice(key.lastIndexOf('/') + 1)
+    .split('&')
+    .some((part) => {
+      const p = parsePrefix(part.replace(/-(\d+)$/, '/$1'));
+      return p !== undefined && containsAddr(p, to);
+    });
+
+/** Our own lease, if it is known which that is. */
+export function ownLease(world: World): LeaseJson | undefined {
+  const status: StatusJson | undefined = knownValue(world.status);
+  return knownValue(world.leases)?.leases.find((l) => l.self) ?? status?.lease.lease ?? undefined;
+}
+
+/** The value that JSON stands for; undefined when it is none of ours. */
+function leaseOf(json: LeaseJson): Lease | undefined {
+  const subnets = json.subnets.map((text) => parsePrefix(text));
+  if (subnets.length === 0 || !subnets.every((p) => p !== undefined)) return undefined;
+  const endpoints = new Map<Family, Addr>();
+  for (const text of [json.publicIP, json.publicIPv6]) {
+    const a = text === null ? undefined : parseAddr(text);
+    if (a) endpoints.set(a.family, a);
+  }
+  const data = new Map<Family, unknown>();
+  if (json.data !== null) data.set(4, json.data);
+  if (json.dataV6 !== null) data.set(6, json.dataV6);
+  try {
+    return {
+      key: json.key as SubnetKey,
+      subnets,
+      endpoints,
+      data,
+      ...(json.backend === null ? {} : { backend: json.backend }),
+      ...(json.node === null ? {} : { node: json.node as NodeId }),
+      createRevision: BigInt(json.createRevision),
+      modRevision: BigInt(json.modRevision),
+      etcdLease: json.etcdLease === null ? 'reservation' : BigInt(json.etcdLease),
+    };
+  } catch {
+    // A revision that is no number.
+    return undefined;
+  }
+}
+
+/** Devices and addresses of this host. */
+export interface Devices {
+  readonly links: readonly ObservedLink[];
+  readonly addresses: readonly ObservedAddress[];
+  /** The device of the default route, for when nothing else tells the uplink. */
+  readonly defaultDev: string | undefined;
+}
+
+const VTEP = 'VtepMAC';
+
+const macIn = (data: unknown): Mac | undefined => {
+  const text = isObject(data) ? data[VTEP] : undefined;
+  return typeof text === 'string' ? parseMac(text) : undefined;
+};
+
+/** The uplink: by the daemon, by whose address our lease names, by the tunnel's device, by the default route. */
+function uplinkOf(
+  world: World,
+  own: LeaseJson | undefined,
+  { links, addresses, defaultDev }: Devices,
+): string {
+  const told = knownValue(world.status)?.uplink?.name;
+  if (told !== undefined) return told;
+  const endpoints = [own?.publicIP, own?.publicIPv6].flatMap((t) => (t ? (parseAddr(t) ?? []) : []));
+  const holder = addresses.find((a) => endpoints.some((e) => sameAddr(e, a.addr.addr)));
+  if (holder) return holder.dev;
+  const under = links.find((l) => l.vxlan && l.name.startsWith('flannel'))?.vxlan?.underlay;
+  return links.find((l) => l.ifindex === under)?.name ?? defaultDev ?? 'eth0';
+}
+
+/** What backends may know of this host, gathered from outside. */
+function factsOf(world: World, own: LeaseJson | undefined, devices: Devices): HostFacts {
+  const name = uplinkOf(world, own, devices);
+  const link = devices.links.find((l) => l.name === name);
+  const status = knownValue(world.status)?.uplink;
+  const addrs =
+    status?.addrs.flatMap((text) => parsePrefix(text) ?? []) ??
+    devices.addresses.filter((a) => a.dev === name && a.scope === 0).map((a) => a.addr);
+  const publicAddrs = new Map<Family, Addr>();
+  const localAddrs = new Map<Family, Addr>();
+  for (const family of [4, 6] as const) {
+    const text = family === 4 ? own?.publicIP : own?.publicIPv6;
+    const told = text ? parseAddr(text) : undefined;
+    const held = addrs.filter((p) => p.addr.family === family).map((p) => p.addr);
+    const local = held.find((a) => sameAddr(a, told)) ?? held[0];
+    if (local) localAddrs.set(family, local);
+    const seen = told ?? local;
+    if (seen) publicAddrs.set(family, seen);
+  }
+  const onDevices = new Map(devices.links.map((l) => [l.name, l.mac]));
+  return {
+    uplink: { name, mtu: status?.mtu ?? link?.mtu ?? 1500, addrs },
+    publicAddrs,
+    localAddrs,
+    mac: (device) =>
+      macIn(device.startsWith('flannel-v6.') ? own?.dataV6 : own?.data) ??
+      onDevices.get(device) ??
+      ('00:00:00:00:00:00' as Mac),
+    onLink: (a) => addrs.some((p) => containsAddr(network(p), a)),
+  };
+}
+
+/** What packets to a peer's subnet should meet on this host; or why that cannot be told. */
+export function expectedFor(
+  place: Extract<Place, { kind: 'peer' | 'own' }>,
+  to: Addr,
+  world: World,
+  devices: Devices,
+): Expected | { readonly unknown: string } {
+  const config: NetworkConfig | undefined = knownValue(world.network);
+  if (!config) return { unknown: whyMissing(world.network) ?? 'the network config is not known' };
+  const chosen = findBackend(config.backend.type, config.backend.options);
+  if ('problems' in chosen)
+    return { unknown: `the network's backend ${config.backend.type} is not usable here` };
+  const own = ownLease(world);
+  const host = factsOf(world, own, devices);
+  const all = (knownValue(world.leases)?.leases ?? []).flatMap((l) => leaseOf(l) ?? []);
+  const self = all.find((l) => l.key === own?.key) ?? (own && leaseOf(own)) ?? NOBODY;
+  const view: LeaseView = {
+    revision: 0n,
+    network: config,
+    self,
+    peers: new Map(all.filter((l) => l.key !== self.key).map((l) => [l.key, l])),
+  };
+  const { backend, config: options } = chosen;
+  const found = pick(backend.desired(options, view, host), place.lease.key, to);
+  const lease = view.peers.get(place.lease.key as SubnetKey);
+  const endpoint = endpointOf(backend.type, lease, to.family, host);
+  const port = isObject(options) && typeof options.port === 'number' ? options.port : undefined;
+  const tunnelled = found.route?.dev !== undefined && found.route.dev !== host.uplink.name;
+  const told = knownValue(world.peers)?.peers.find((p) => p.key === place.lease.key);
+  const tunnelSubnet = subnetOf(self, to.family);
+  return {
+    backend: backend.type,
+    problem: told ? (told.problem ?? undefined) : found.problem,
+    sharing: sharing(all, lease, to.family),
+    link: found.link,
+    tunnelAddr: tunnelSubnet && { addr: network(tunnelSubnet).addr, len: to.family === 4 ? 32 : 128 },
+    route: found.route,
+    neigh: found.neigh,
+    fdb: found.fdb,
+    endpoint,
+    outer: endpoint && tunnelled && port !== undefined ? { endpoint, port } : undefined,
+    uplink: host.uplink.name,
+    probe: backend.type === 'host-gw' || !tunnelled ? endpoint : network(place.subnet).addr,
+    mtu: tunnelled ? (found.link?.mtu ?? host.uplink.mtu) : host.uplink.mtu,
+  };
+}
+
+/** Stands for our own lease when there is none. */
+const NOBODY: Lease = {
+  key: '' as SubnetKey,
+  subnets: [],
+  endpoints: new Map(),
+  data: new Map(),
+  createRevision: 0n,
+  modRevision: 0n,
+  etcdLease: 'reservation',
+};
+
+interface Picked {
+  problem: string | undefined;
+  link: Link | undefined;
+  route: Route | undefined;
+  neigh: Neigh | undefined;
+  fdb: Fdb | undefined;
+}
+
+/** Of all that is desired, what a packet to the address meets. */
+function pick(
+  desired: Iterable<
+    | KernelObject
+    | { readonly kind: 'problem'; readonly problem: { readonly lease: Lease; readonly reason: string } }
+  >,
+  key: string,
+  to: Addr,
+): Picked {
+  const links: Link[] = [];
+  const neighs: Neigh[] = [];
+  const fdbs: Fdb[] = [];
+  const out: Picked = {
+    problem: undefined,
+    link: undefined,
+    route: undefined,
+    neigh: undefined,
+    fdb: undefined,
+  };
+  for (const o of desired) {
+    if (o.kind === 'problem') {
+      if (o.problem.lease.key === key) out.problem ??= o.problem.reason;
+    } else if (o.kind === 'link') links.push(o);
+    else if (o.kind === 'neigh') neighs.push(o);
+    else if (o.kind === 'fdb') fdbs.push(o);
+    else if (o.kind === 'route' && containsAddr(o.dst, to) && (out.route?.dst.len ?? -1) < o.dst.len)
+      out.route = o;
+  }
+  const { route } = out;
+  out.link = links.find((l) => l.name === route?.dev);
+  out.neigh = neighs.find((n) => n.dev === route?.dev && sameAddr(n.addr, route?.via));
+  out.fdb = fdbs.find((f) => f.dev === route?.dev && f.mac === out.neigh?.mac);
+  return out;
+}
+
+/** vxlan and host-gw send between addresses of the packet's own family, udp rather by IPv4. */
+function endpointOf(
+  backend: string,
+  lease: Lease | undefined,
+  family: Family,
+  host: HostFacts,
+): Addr | undefined {
+  if (backend !== 'udp') return lease?.endpoints.get(family);
+  return ([4, 6] as const).flatMap((f) => (host.localAddrs.has(f) ? (lease?.endpoints.get(f) ?? []) : []))[0];
+}
+
+function sharing(all: readonly Lease[], lease: Lease | undefined, family: Family): readonly string[] {
+  const endpoint = lease?.endpoints.get(family);
+  if (!lease || !endpoint) return [];
+  return all
+    .filter((l) => l.key !== lease.key && sameAddr(l.endpoints.get(family), endpoint))
+    .map((l) => l.key);
+}
+
+/** An object of the kernel's as the daemon's log has it, for what is expected. */
+export function words(o: Route | Neigh | Fdb): string {
+  if (o.kind === 'neigh') return `${formatAddr(o.addr)} lladdr ${o.mac} PERMANENT on ${o.dev}`;
+  if (o.kind === 'fdb') return `${o.mac} dst ${formatAddr(o.dst)} permanent on ${o.dev}`;
+  const via = o.via ? ` via ${formatAddr(o.via)}` : '';
+  return `${formatPrefix(o.dst)}${via} dev ${o.dev}${o.onlink ? ' onlink' : ''}`;
+}
