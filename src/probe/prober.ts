@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { addon } from '../native/addon.ts';
 import { openProber, type ProberAddon } from '../native/prober.ts';
 import { Asker } from './asker.ts';
@@ -190,6 +191,7 @@ export class Prober implements Probing {
     const run = visit(path, wish, {
       ask: (...question) => this.#asker.ask(...question),
       random: this.#random,
+      pause: (ms) => sleep(ms, undefined, { ref: false }),
       small: (rtt) => this.#count(rtt),
       told: () => this.#told(key, path),
     }).finally(() => {

@@ -12,14 +12,17 @@ export const checksumSize = (family: Family): number => (family === 4 ? 60 : 80)
 /** Ports that datagrams are sent to: above those that Linux gives out to programs, where hardly anything listens. */
 export const PORTS = { first: 61_000, count: 4_536 } as const;
 
-/** Milliseconds that a small packet is waited for. */
-const PATIENCE = 1_000;
+/** Milliseconds that a small packet is waited for: four lost ones take less than three seconds. */
+const PATIENCE = 700;
+/** Milliseconds between two packets of which the first was refused at once: what refuses it may be about to change. */
+const PAUSE = 250;
 /** Small probes of one visit at most: an undecided path is asked again in the next. */
 const MOST_SMALL = 8;
 
 export interface Prober {
   ask(address: Uint8Array, kind: ProbeKind, size: number, port: number, timeout: number): Promise<Outcome>;
   random(): number;
+  pause(ms: number): Promise<void>;
   /** A small probe was answered after so many milliseconds, or lost. */
   small(rtt: number | undefined): void;
   /** Something was learnt. */
@@ -60,6 +63,7 @@ async function askSmall(path: Path, least: number, by: Prober): Promise<void> {
     by.told();
     // It stays as it was: one packet in each round finds out when that ends.
     if (path.small.health === 'unreachable' && !outcome.answered) return;
+    if (!outcome.answered && outcome.why !== undefined) await by.pause(PAUSE);
   }
 }
 
