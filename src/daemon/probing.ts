@@ -25,8 +25,8 @@ export interface PathWatchParts {
   readonly onChange: () => void;
 }
 
-/** How long things last, in rounds of probes: with ten seconds, a minute, an hour, ten minutes, six hours. */
-const ROUNDS = { hold: 6, longestHold: 360, offload: 60, longestOffload: 2160 } as const;
+/** How long things last, in rounds of probes: with ten seconds, five seconds, a minute, an hour, ten minutes, six hours. */
+const ROUNDS = { confirm: 0.5, hold: 6, longestHold: 360, offload: 60, longestOffload: 2160 } as const;
 
 /**
  * Between the daemon and the prober: what is probed follows from the view, and what is found out is done something about, as a
@@ -59,7 +59,11 @@ export class PathWatch {
       log,
       note,
       onChange: changed,
-      options: { hold: times(ROUNDS.hold), longestHold: times(ROUNDS.longestHold) },
+      options: {
+        hold: times(ROUNDS.hold),
+        longestHold: times(ROUNDS.longestHold),
+        confirm: times(ROUNDS.confirm),
+      },
     });
     this.#offloads = new OffloadReactions({
       log,

@@ -126,6 +126,22 @@ export class Underlay implements AsyncDisposable {
     return this.#drop('ports', `"${host.port}"`);
   }
 
+  /**
+   * Two hosts of one segment whose path takes IP packets of at most `bytes`, and says so to nobody: larger ones vanish, both
+   * ways. Both should be on a {@link wire}, else packets that are yet to be cut go whole. Returns what mends it.
+   */
+  async narrow(a: Attachment, b: Attachment, bytes: number): Promise<() => Promise<void>> {
+    const table = `narrow_${a.port}_${b.port}`;
+    const drop = (from: Attachment, to: Attachment) =>
+      `iifname ${from.port} oifname ${to.port} meta length gt ${bytes} drop`;
+    await this.netns.nft(
+      `table bridge ${table} {
+         chain forward { type filter hook forward priority 0; ${drop(a, b)}; ${drop(b, a)}; }
+       }`,
+    );
+    return () => this.netns.nft(`delete table bridge ${table}`);
+  }
+
   /** Change the MTU of a host's cable, both ends. */
   async setMtu(of: Attachment, mtu: number): Promise<void> {
     await this.netns.ip(`link set ${of.port} mtu ${mtu}`);

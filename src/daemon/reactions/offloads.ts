@@ -31,7 +31,10 @@ export interface OffloadParts {
   readonly options: OffloadOptions;
 }
 
-/** How often paths are asked in one check. */
+/**
+ * How often paths are asked in one check: a verdict from before the change stands until so many questions in a row have not been
+ * answered (SILENT of the prober's).
+ */
 const ROUNDS = 3;
 /** Paths that are asked when none is suspected. */
 const ASKED = 3;
@@ -198,21 +201,11 @@ export class OffloadReactions {
     let verdict: 'unknown' | 'good' | 'corrupted' = 'unknown';
     for (let round = 0; probing && round < ROUNDS && !this.#isEnded; round++) {
       const reports = await Promise.all(asked.map((path) => probing.probeNow(path).catch(() => undefined)));
-      const found = reports.map((report) => report?.checksum);
-      const [good, corrupted] = [found.includes('good'), found.includes('corrupted')];
-      // Turning it off may help one path; turning it on must harm none.
-      verdict =
-        phase === 'trial'
-          ? corrupted
-            ? 'corrupted'
-            : good
-              ? 'good'
-              : verdict
-          : good
-            ? 'good'
-            : corrupted
-              ? 'corrupted'
-              : verdict;
+      // Of one that does not answer at all nothing new is known.
+      const found = reports.map((report) =>
+        report?.health === 'unreachable' ? 'unknown' : report?.checksum,
+      );
+      verdict = judgement(phase, found);
       if (verdict === (phase === 'trial' ? 'corrupted' : 'good')) break;
     }
     this.#dispatch(device, { event: 'checked', check, verdict });
@@ -242,6 +235,15 @@ function wantedOf(devices: ReadonlyMap<string, Offload>): ReadonlyMap<string, bo
 
 const sameWishes = (a: ReadonlyMap<string, boolean>, b: ReadonlyMap<string, boolean>): boolean =>
   a.size === b.size && Iterator.from(a).every(([device, on]) => b.get(device) === on);
+
+/** Turning it off may help one path; turning it on must harm none. */
+function judgement(
+  phase: Offload['phase'],
+  found: readonly (PathReport['checksum'] | undefined)[],
+): PathReport['checksum'] {
+  const order = phase === 'trial' ? (['corrupted', 'good'] as const) : (['good', 'corrupted'] as const);
+  return order.find((verdict) => found.includes(verdict)) ?? 'unknown';
+}
 
 function parsed(text: string | undefined): unknown {
   try {

@@ -19,12 +19,10 @@ export interface PathMtu {
   readonly hold: number;
   /** Date.now() of the last report that counted. */
   readonly at: number | undefined;
-  /** More passes again: how much, and how many reports in a row have said so. */
-  readonly growth?: { readonly mtu: number; readonly times: number };
+  /** More passes again: how much, and since when all reports have said so. */
+  readonly growth?: { readonly mtu: number; readonly since: number };
   /** Bytes of the largest packet that passes, at most: fewer than a route can be lowered to. Nothing is done. */
   readonly tooSmall?: number;
-  /** Reports in a row of large packets lost without a size that passes: it is looked for, or there is none. */
-  readonly blind?: number;
 }
 
 /** By {@link pathKey}, who was heard of last comes last; paths about which there is nothing to do are not in it. */
@@ -48,13 +46,9 @@ export interface MtuOptions {
   readonly hold: number;
   /** The most that this grows to. */
   readonly longestHold: number;
+  /** Milliseconds for which more must pass before a route is raised: so that it has been asked twice. */
+  readonly confirm: number;
 }
-
-/** Reports in a row without a size that passes, after which there is none. */
-const BLIND = 3;
-
-/** Reports in a row that must say that more passes before a route is raised: a single one may be luck. */
-const TIMES = 2;
 
 /** A route that stayed raised for so many times its hold is in order, and what was is forgotten. */
 const FORGOTTEN = 10;
@@ -126,23 +120,19 @@ function judged(
     hold: options.hold,
     at,
   };
-  const passes = fullSize === 'passes' ? target.mtu : pathMtu;
-  if (passes === undefined) {
-    const blind = (entry.blind ?? 0) + 1;
-    const { growth: _, ...rest } = entry;
-    return { ...rest, at, blind, ...(blind >= BLIND ? { tooSmall: LEAST[family] - 1 } : {}) };
-  }
+  // Not even the least size passes.
+  const passes = fullSize === 'passes' ? target.mtu : (pathMtu ?? LEAST[family] - 1);
   if (passes < LEAST[family]) return { ...bare(entry), at, tooSmall: passes };
   const limit = Math.min(entry.mtu ?? target.mtu, target.mtu);
   if (passes < limit) return lowered(entry, passes, at, now, options);
   if (entry.mtu === undefined) return calmed(entry, at, now);
   if (passes > limit || passes >= target.mtu)
-    return grown(entry, Math.min(passes, target.mtu), target.mtu, at, now);
+    return grown(entry, { mtu: Math.min(passes, target.mtu), whole: target.mtu, at }, now, options);
   return { ...bare(entry), at };
 }
 
 /** Without what was seen of growth and of too little. */
-function bare({ growth: _, tooSmall: __, blind: ___, ...rest }: PathMtu): PathMtu {
+function bare({ growth: _, tooSmall: __, ...rest }: PathMtu): PathMtu {
   return rest;
 }
 
@@ -159,10 +149,16 @@ function calmed(entry: PathMtu, at: number, now: number): PathMtu | undefined {
   return { ...bare(entry), at };
 }
 
-function grown(entry: PathMtu, mtu: number, whole: number, at: number, now: number): PathMtu {
+function grown(
+  entry: PathMtu,
+  { mtu, whole, at }: { readonly mtu: number; readonly whole: number; readonly at: number },
+  now: number,
+  options: MtuOptions,
+): PathMtu {
   const { growth } = entry;
-  const seen = growth ? { mtu: Math.min(growth.mtu, mtu), times: growth.times + 1 } : { mtu, times: 1 };
-  if (seen.times < TIMES || now - entry.since < entry.hold) return { ...bare(entry), at, growth: seen };
+  const seen = growth ? { ...growth, mtu: Math.min(growth.mtu, mtu) } : { mtu, since: now };
+  const isSure = now - seen.since >= options.confirm && now - entry.since >= entry.hold;
+  if (!isSure) return { ...bare(entry), at, growth: seen };
   return { ...bare(entry), at, since: now, mtu: seen.mtu >= whole ? undefined : seen.mtu };
 }
 
