@@ -33,10 +33,8 @@ export async function readJson(req: IncomingMessage): Promise<unknown> {
   const type = (req.headers['content-type'] ?? '').split(';', 1)[0]!.trim().toLowerCase();
   if (type !== 'application/json')
     throw new ApiError(415, 'unsupported-type', 'the body must be application/json');
-  const tooLong = () =>
-    new ApiError(413, 'too-large', `the body is longer than ${LARGEST_BODY} bytes`, {
-      headers: { connection: 'close' },
-    });
+  // The rest is read and thrown away, for as long as a request may take: who still writes would not see the answer.
+  const tooLong = () => new ApiError(413, 'too-large', `the body is longer than ${LARGEST_BODY} bytes`);
   if (Number(req.headers['content-length'] ?? 0) > LARGEST_BODY) throw tooLong();
   const bytes = await readBytes(req, LARGEST_BODY, tooLong);
   try {

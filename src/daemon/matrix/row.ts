@@ -37,12 +37,12 @@ export function parseRow(text: string): RowJson | undefined {
 export const pathCell = (
   path: string,
   report: PathReport,
-  { routeMtu }: Pick<Reactions, 'routeMtu'>,
+  reactions: Pick<Reactions, 'routeMtu'>,
 ): string =>
   cellOf({
     health: report.health,
     rtt: report.rtt,
-    lowered: report.fullSize === 'lost' || routeMtu(path) !== undefined,
+    lowered: report.fullSize === 'lost' || reactions.routeMtu(path) !== undefined,
   });
 
 /** The cell of a peer: the worse of its two families; `.` when it is not probed. */

@@ -1,0 +1,247 @@
+import { chmodSync, chownSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import type { ConfigJson, EventsJson, ObjectsJson, PeersJson, StatusJson } from '../../src/api/shapes.ts';
+import { DEFAULTS, FILES, KEYS } from '../../src/contract.ts';
+import { type Asking, ask } from '../support/ask.ts';
+import { Cluster } from '../support/cluster.ts';
+import { EventStream } from '../support/eventStream.ts';
+import type { Host } from '../support/host.ts';
+import { OpenApi } from '../support/openapi.ts';
+import { ping } from '../support/ping.ts';
+import { run, until } from '../support/proc.ts';
+
+const api = new OpenApi();
+const socketOf = (host: Host): string => join(host.runDir, FILES.controlSocket);
+
+/** Asks, and holds the answer against the document. `path` as documented; `real` with parameters and query filled in. */
+async function held(host: Host, method: string, path: string, real = path, asking: Asking = {}) {
+  const told = await ask(socketOf(host), real, { method, ...asking });
+  expect(api.problems(method, path, told.status, told.headers['content-type'] ?? '', told.body)).toEqual([]);
+  return told;
+}
+
+const NOT_HERE = new Set(['page', 'pageFile', 'pageAsset', 'cni', 'eventStream']);
+
+/** Every documented resource that only reads, as it is and with parameters that are wrong. */
+async function readsAll(host: Host): Promise<Map<string, string>> {
+  const bodies = new Map<string, string>();
+  for (const { path, method, operation } of api.operations) {
+    if (method !== 'GET' || NOT_HERE.has(operation.operationId)) continue;
+    const { lease } = await host.get<StatusJson>('/v1/status');
+    const real = path.replace('{key}', encodeURIComponent(lease.lease!.key));
+    const told = await held(host, method, path, real);
+    expect([real, told.status]).toEqual([real, 200]);
+    bodies.set(operation.operationId, told.body);
+    if (path.includes('{')) {
+      expect((await held(host, method, path, path.replace(/\{\w+\}/, 'nothing'))).status).toBe(404);
+      expect((await held(host, method, path, path.replace(/\{\w+\}/, '%ff'))).status).toBe(400);
+    }
+    for (const { name, in: place } of operation.parameters ?? []) {
+      if (place !== 'query') continue;
+      expect((await held(host, method, path, `${path}?${name}=no%00thing`)).status).toBe(400);
+    }
+    const other = await ask(socketOf(host), real, { method: 'PATCH' });
+    expect([other.status, other.headers.allow]).toEqual([405, expect.stringContaining('GET, HEAD')]);
+    const head = await ask(socketOf(host), real, { method: 'HEAD' });
+    expect([head.status, head.body]).toEqual([200, '']);
+  }
+  return bodies;
+}
+
+test('a running daemon answers as docs/openapi.json says: vxlan, two families, pods, failures', async () => {
+  await using cluster = await Cluster.create({ families: [4, 6], args: ['--probe-interval', '500ms'] });
+  const [host, other] = [await cluster.addHost(), await cluster.addHost()];
+  await Promise.all([host.start(), other.start()]);
+  await host.workload();
+  // A lease that cannot be served, and a key that is none.
+  await cluster.etcd.put(
+    `${DEFAULTS.etcdPrefix}/subnets/10.42.255.0-24`,
+    '{"PublicIP":"127.0.0.1","BackendType":"vxlan"}',
+  );
+  await cluster.etcd.put(`${DEFAULTS.etcdPrefix}/subnets/garbage`, '{');
+  const own = (await host.get<StatusJson>('/v1/status')).lease.lease!.key;
+  await until('both to be told', async () => {
+    const { peers } = await host.get<PeersJson>('/v1/peers');
+    return peers.some((p) => p.problem !== null) && peers.some((p) => p.paths.length === 2);
+  });
+  await until('the peer to be probed', async () => {
+    const { peers } = await host.get<PeersJson>('/v1/peers');
+    return peers.some((p) => p.paths.length === 2 && p.paths.every((path) => path.health === 'reachable'));
+  });
+  const bodies = await readsAll(host);
+  expect([...bodies.keys()].sort()).toEqual(
+    api.operations
+      .filter(({ method, operation }) => method === 'GET' && !NOT_HERE.has(operation.operationId))
+      .map(({ operation }) => operation.operationId)
+      .sort(),
+  );
+
+  // What is documented is also what is so.
+  const status = JSON.parse(bodies.get('status')!) as StatusJson;
+  expect(status).toMatchObject({ ready: true, setAside: 1, lease: { state: 'held', lease: { key: own } } });
+  const objects = JSON.parse(bodies.get('objects')!) as ObjectsJson;
+  expect(new Set(objects.objects.map((o) => o.state))).toEqual(new Set(['inSync']));
+  expect(objects.objects.filter((o) => o.kind === 'route')).toHaveLength(2);
+  const peers = JSON.parse(bodies.get('peers')!) as PeersJson;
+  expect(peers.peers).toHaveLength(2);
+  expect(peers.peers.map((p) => p.key)).not.toContain(own);
+  const config = JSON.parse(bodies.get('config')!) as ConfigJson;
+  expect(config.options.find((o) => o.name === 'probe-interval')).toEqual({
+    name: 'probe-interval',
+    origin: 'flag',
+    from: '--probe-interval',
+    values: ['500ms'],
+  });
+  expect(config.network).toMatchObject({
+    inForce: true,
+    problem: null,
+    config: { Backend: { Type: 'vxlan' } },
+  });
+
+  // Changes and requests that carry a body.
+  const peer = peers.peers.find((p) => p.problem === null)!;
+  const post = (body: unknown, headers = {}) =>
+    held(host, 'POST', '/v1/probes', '/v1/probes', { body, headers }).then((t) => t.status);
+  expect(await post({ to: peer.key })).toBe(200);
+  expect(await post({ to: peer.subnets[0]!.replace('.0/24', '.9') })).toBe(200);
+  expect(await post({ to: '192.0.2.77' })).toBe(404);
+  for (const body of [
+    {},
+    { to: 1 },
+    { to: peer.key, more: 1 },
+    [],
+    'null',
+    '{',
+    '"\ud800"',
+    '{"to":"\u0000"}',
+  ])
+    expect([body, await post(body)]).toEqual([body, body === '{"to":"\u0000"}' ? 404 : 400]);
+  expect(await post({ to: peer.key }, { 'content-type': 'text/plain' })).toBe(415);
+  expect(await post({ to: 'x'.repeat(300_000) })).toBe(413);
+});
+
+test('a running daemon answers as docs/openapi.json says: udp, without probes', async () => {
+  await using cluster = await Cluster.create({ backend: { Type: 'udp' }, args: ['--probe-interval', '0'] });
+  const [host, other] = [await cluster.addHost(), await cluster.addHost()];
+  await Promise.all([host.start(), other.start()]);
+  const [a, b] = [await host.workload(), await other.workload()];
+  await until('a pod to answer', async () => (await ping(a.netns, b.addr(4))) !== undefined);
+  const bodies = await readsAll(host);
+  const { peers } = JSON.parse(bodies.get('peers')!) as PeersJson;
+  expect(peers[0]!.traffic).toMatchObject({ inPackets: expect.toSatisfy((n: number) => n > 0) });
+  expect(JSON.parse(bodies.get('status')!)).toMatchObject({ forwarder: { running: true } });
+  expect((await held(host, 'POST', '/v1/probes', '/v1/probes', { body: { to: peers[0]!.key } })).status).toBe(
+    409,
+  );
+});
+
+test('events tell what happens, in order, by a stream that goes on where it was left', async () => {
+  await using cluster = await Cluster.start(2, { args: ['--probe-interval', '200ms'] });
+  const [host, other] = cluster.hosts as [Host, Host];
+  using stream = await EventStream.open(socketOf(host), '/v1/events/stream?since=0');
+  const told = (what: string, test: RegExp, from: EventStream = stream) =>
+    until(what, () => from.events.find((e) => test.test(`${e.kind} ${e.level} ${e.message}`)), 20_000);
+  await told('the start', /^daemon info started/);
+  await told('its lease', /^lease info acquired/);
+  await told('ready', /^daemon info ready/);
+  const { peers } = await host.get<PeersJson>('/v1/peers');
+  const key = peers[0]!.key;
+
+  await host.netns.ip(`route del ${peers[0]!.subnets[0]}`);
+  expect(await told('a repair', /^repair warn .*put right: route/)).toMatchObject({ fields: { route: 1 } });
+  await host.netns.run(['iptables', '-F', 'FORWARD']);
+  expect(await told('a repair of the firewall', /^repair warn firewall rules/)).toMatchObject({
+    subject: 'firewall',
+  });
+
+  // A network config that cannot come into force, with a secret in it.
+  await cluster.etcd.put(
+    `${DEFAULTS.etcdPrefix}/${KEYS.config}`,
+    '{"Network":"10.99.0.0/16","Backend":{"Type":"vxlan","PSK":"very-secret"}}',
+  );
+  await told('a config that needs a restart', /^config warn .*restart/);
+  const config = await ask(socketOf(host), '/v1/config');
+  expect(config.body).not.toContain('very-secret');
+  expect(JSON.parse(config.body)).toMatchObject({
+    network: { inForce: false, config: { Backend: { PSK: '[redacted]' } } },
+  });
+  await cluster.etcd.put(`${DEFAULTS.etcdPrefix}/${KEYS.config}`, '"very-secret {');
+  await until('nothing of text that is no JSON is shown', async () => {
+    const { body } = await ask(socketOf(host), '/v1/config');
+    expect(body).not.toContain('very-secret');
+    return (JSON.parse(body) as ConfigJson).network.config === null;
+  });
+
+  // The peer goes: first nobody answers, then its lease is gone.
+  const last = stream.received.at(-1)!.id!;
+  stream[Symbol.dispose]();
+  await other.stop('SIGKILL');
+  await other.netns.ip('link set flannel.1 down');
+  await until(
+    'the peer to be missed',
+    async () => {
+      const { events } = await host.get<EventsJson>('/v1/events?kind=path');
+      return events.some((e) => e.subject === key && e.fields.to === 'unreachable');
+    },
+    20_000,
+  );
+  await cluster.etcd.delete(`${DEFAULTS.etcdPrefix}/subnets/${key}`);
+  using again = await EventStream.open(socketOf(host), '/v1/events/stream', { 'last-event-id': last });
+  await told('the lease that is gone', /^peer info .*is free again/, again);
+  const ids = again.events.map((e) => e.id);
+  expect(ids).toEqual(Array.from(ids, (_, i) => Number(last.split('-')[1]) + 1 + i));
+
+  // Only some of them, and at the end the stream ends in order, at once.
+  const only = await host.get<EventsJson>('/v1/events?kind=repair,config&limit=2');
+  expect(only.events).toHaveLength(2);
+  expect(new Set(only.events.map((e) => e.kind))).toEqual(new Set(['config']));
+  expect(await host.stop()).toBe('status 0');
+  await until('the stream to end', () => again.ended);
+  expect(again.events.at(-1)).toMatchObject({ kind: 'daemon', message: expect.stringMatching(/^stopping/) });
+});
+
+test('who may open the socket and is not root may read, and change nothing', async () => {
+  await using cluster = await Cluster.start(1, {});
+  const [host] = cluster.hosts as [Host];
+  const socket = socketOf(host);
+  expect(statSync(socket).mode & 0o7777).toBe(0o660);
+  // As an administrator lets a group read.
+  chownSync(socket, 0, 65534);
+  chmodSync(host.dir, 0o711);
+  const as = (uid: number, gid: number, ...args: string[]) =>
+    run([
+      'setpriv',
+      `--reuid=${uid}`,
+      `--regid=${gid}`,
+      '--clear-groups',
+      'curl',
+      '-s',
+      '-o',
+      '/dev/null',
+      '-w',
+      '%{http_code}',
+      '--unix-socket',
+      socket,
+      ...args,
+    ]);
+  expect(await as(65534, 65534, 'http://x/v1/status')).toBe('200');
+  const owners = api.operations.filter(({ operation }) => operation['x-audience'] === 'owner');
+  expect(owners.length).toBeGreaterThan(0);
+  for (const { path, method, operation } of owners) {
+    const url = `http://x${path.replace(/\{\w+\}/g, 'x')}`;
+    const status = await as(
+      65534,
+      65534,
+      '-X',
+      method,
+      '-H',
+      'content-type: application/json',
+      '-d',
+      '{}',
+      url,
+    );
+    expect([method, path, status]).toEqual([method, path, operation.operationId === 'cni' ? '400' : '403']);
+  }
+  await expect(as(65533, 65533, 'http://x/v1/status')).rejects.toThrow();
+});
