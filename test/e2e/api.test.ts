@@ -106,17 +106,9 @@ test('a running daemon answers as docs/openapi.json says: vxlan, two families, p
   expect(await post({ to: peer.key })).toBe(200);
   expect(await post({ to: peer.subnets[0]!.replace('.0/24', '.9') })).toBe(200);
   expect(await post({ to: '192.0.2.77' })).toBe(404);
-  for (const body of [
-    {},
-    { to: 1 },
-    { to: peer.key, more: 1 },
-    [],
-    'null',
-    '{',
-    '"\ud800"',
-    '{"to":"\u0000"}',
-  ])
-    expect([body, await post(body)]).toEqual([body, body === '{"to":"\u0000"}' ? 404 : 400]);
+  for (const body of [{}, { to: 1 }, { to: '' }, { to: peer.key, more: 1 }, [], 'null', '{', '"\ud800"'])
+    expect([body, await post(body)]).toEqual([body, 400]);
+  expect(await post({ to: '\u0000\ud800' })).toBe(404);
   expect(await post({ to: peer.key }, { 'content-type': 'text/plain' })).toBe(415);
   expect(await post({ to: 'x'.repeat(300_000) })).toBe(413);
 });

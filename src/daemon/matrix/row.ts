@@ -34,11 +34,7 @@ export function parseRow(text: string): RowJson | undefined {
 }
 
 /** The cell of one path of ours. */
-export const pathCell = (
-  path: string,
-  report: PathReport,
-  reactions: Pick<Reactions, 'routeMtu'>,
-): string =>
+export const pathCell = (path: string, report: PathReport, reactions: Pick<Reactions, 'routeMtu'>): string =>
   cellOf({
     health: report.health,
     rtt: report.rtt,
