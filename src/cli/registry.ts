@@ -3,6 +3,7 @@ import { cleanup } from './commands/cleanup.ts';
 import { cniInstall } from './commands/cniInstall.ts';
 import { cniUninstall } from './commands/cniUninstall.ts';
 import { dockerOpts } from './commands/dockerOpts.ts';
+import { doctor } from './commands/doctor.ts';
 import { events } from './commands/events.ts';
 import { leasesList } from './commands/leasesList.ts';
 import { leasesShow } from './commands/leasesShow.ts';
@@ -19,6 +20,7 @@ export const COMMANDS: readonly Command[] = [
   leasesShow,
   status,
   peers,
+  doctor,
   events,
   metrics,
   cleanup,

@@ -148,7 +148,7 @@ const WITH_ETCD: Extra = { commands: ['run', ...OF_ETCD, ...INSPECT] };
 const RUN_DIR: Extra = {
   commands: ['run', ...OF_ETCD, ...OF_DAEMON, ...INSPECT, 'cleanup', 'cni install', 'completion'],
 };
-const CNI_BOTH: Extra = { commands: ['cni install', 'cni uninstall'] };
+const CNI_FILES: Extra = { commands: ['cni install', 'cni uninstall', 'doctor'] };
 const KUBERNETES: Extra = { ignored: 'it only has a meaning with --kube-subnet-mgr' };
 const KLOG: Extra = { ignored: 'Loden logs to standard error only; see --log-level and --log-format' };
 
@@ -187,7 +187,9 @@ export const OPTIONS = {
     'Life of the subnet lease once it is no longer kept alive.',
   ),
 
-  iface: several('Uplink', iface, 'Interface for traffic between hosts; the first that fits is taken.'),
+  iface: several('Uplink', iface, 'Interface for traffic between hosts; the first that fits is taken.', {
+    commands: ['run', 'doctor'],
+  }),
   'iface-regex': several(
     'Uplink',
     regex,
@@ -201,9 +203,13 @@ export const OPTIONS = {
   ),
   'public-ipv6': perhaps('Uplink', address(6), 'The same for IPv6.'),
 
-  'ip-masq': one('Network', boolean, 'false', 'Masquerade traffic of pods that leaves the overlay.'),
+  'ip-masq': one('Network', boolean, 'false', 'Masquerade traffic of pods that leaves the overlay.', {
+    commands: ['run', 'doctor'],
+  }),
   'ip-masq-fully-random-disable': one('Network', boolean, 'false', 'Masquerade without fully random ports.'),
-  'iptables-forward-rules': one('Network', boolean, 'true', 'Accept traffic of pods in the FORWARD chain.'),
+  'iptables-forward-rules': one('Network', boolean, 'true', 'Accept traffic of pods in the FORWARD chain.', {
+    commands: ['run', 'doctor'],
+  }),
   'ip-blackhole-route': one(
     'Network',
     boolean,
@@ -222,6 +228,7 @@ export const OPTIONS = {
     path,
     DEFAULTS.subnetFile,
     'Where subnet, MTU and masquerading are written for others.',
+    { commands: ['run', 'doctor'] },
   ),
   'run-dir': one('Files', path, DEFAULTS.runDir, "Directory of the daemon's socket.", RUN_DIR),
   'state-dir': one('Files', path, DEFAULTS.stateDir, 'Directory of what must outlive a reboot.', {
@@ -234,8 +241,14 @@ export const OPTIONS = {
     'Take the place of the daemon that runs with this --run-dir, if there is one, and lose no packet.',
   ),
 
-  'bin-dir': one('CNI', path, '/opt/cni/bin', 'Where runtimes look for plugins.', CNI_BOTH),
-  'conf-dir': one('CNI', path, '/etc/cni/net.d', 'Where runtimes look for network configurations.', CNI_BOTH),
+  'bin-dir': one('CNI', path, '/opt/cni/bin', 'Where runtimes look for plugins.', CNI_FILES),
+  'conf-dir': one(
+    'CNI',
+    path,
+    '/etc/cni/net.d',
+    'Where runtimes look for network configurations.',
+    CNI_FILES,
+  ),
   'network-name': one('CNI', networkName, 'pods', "The network's name in the configuration.", {
     commands: ['cni install'],
   }),
@@ -317,6 +330,11 @@ export const OPTIONS = {
     { commands: ['events'] },
   ),
   kind: several('Output', choice(...EVENT_KINDS), 'Only events of this kind.', { commands: ['events'] }),
+  only: several('Output', text, 'Only this check, by its id (--list).', { commands: ['doctor'] }),
+  list: one('Output', boolean, 'false', 'Only tell which checks there are.', { commands: ['doctor'] }),
+  root: one('Files', path, '/', "Where this host's file system is seen, from inside a container.", {
+    commands: ['doctor'],
+  }),
   follow: one('Output', boolean, 'false', 'Go on with what happens from now, until interrupted.', {
     commands: ['events'],
   }),

@@ -39,8 +39,8 @@ export interface World {
 
 export interface WorldOptions {
   readonly runDir: string;
-  /** Where to look when no daemon answers; undefined: nowhere. */
-  readonly etcd: StoreOptions | undefined;
+  /** Where to look when no daemon answers, which may follow from what a running one was told; undefined: nowhere. */
+  readonly etcd: StoreOptions | ((config: ConfigJson | undefined) => StoreOptions) | undefined;
   /** This node's id in the state directory, to know our own lease without a daemon. */
   readonly node?: string | undefined;
   /** Milliseconds to wait for the daemon, and again for etcd; 3,000 unless given. */
@@ -76,7 +76,7 @@ export async function lookAround(
     const missing: Known<never> = {
       missing: daemon.state === 'none' ? NO_DAEMON : (daemon.reason ?? NO_DAEMON),
     };
-    const stored = await askEtcd(options, timeout, sources);
+    const stored = await askEtcd(options, undefined, timeout, sources);
     return { daemon, status: missing, ...stored, peers: missing, probes: missing, config: missing };
   }
   const [leases, peers, probes, config] = await Promise.all([
@@ -96,7 +96,7 @@ export async function lookAround(
   const network = networkOf(known.config);
   if ('value' in network && 'value' in known.leases) return { ...known, network };
   // A daemon that waits for etcd, or an older one, knows less than etcd itself may tell.
-  const stored = await askEtcd(options, timeout, sources);
+  const stored = await askEtcd(options, knownValue(known.config), timeout, sources);
   return {
     ...known,
     leases: 'value' in known.leases ? known.leases : stored.leases,
@@ -157,10 +157,12 @@ function parsed(text: string, from: 'daemon' | 'etcd'): Known<NetworkConfig> {
 }
 
 async function askEtcd(
-  { etcd, node }: WorldOptions,
+  { etcd: given, node }: WorldOptions,
+  config: ConfigJson | undefined,
   timeout: number,
   sources: Sources,
 ): Promise<Pick<World, 'leases' | 'network'>> {
+  const etcd = typeof given === 'function' ? given(config) : given;
   if (!etcd) return { leases: { missing: NO_DAEMON }, network: { missing: NO_DAEMON } };
   try {
     const snapshot = await within(timeout, sources.listOnce(etcd));

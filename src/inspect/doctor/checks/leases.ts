@@ -1,0 +1,88 @@
+import { compareAddr } from '../../../net/addr.ts';
+import { containsPrefix, formatPrefix, overlaps, type Prefix, parsePrefix } from '../../../net/prefix.ts';
+import { knownValue, whyMissing } from '../../world.ts';
+import type { Facts } from '../facts.ts';
+import { overlayOf } from '../overlay.ts';
+import { type Check, type Found, failure, orOk, skipped, warning } from '../types.ts';
+
+interface Held {
+  readonly key: string;
+  readonly subnet: Prefix;
+}
+
+/** Do the leases of all nodes go together? */
+export const leases: Check<Facts> = {
+  id: 'leases',
+  group: 'Leases',
+  title: 'leases of all nodes',
+  look(facts) {
+    const list = knownValue(facts.world.leases);
+    if (!list) return [skipped(whyMissing(facts.world.leases) ?? 'the leases are not known')];
+    const held = list.leases.flatMap((l) =>
+      l.subnets.flatMap((text): Held[] => {
+        const subnet = parsePrefix(text);
+        return subnet ? [{ key: l.key, subnet }] : [];
+      }),
+    );
+    const found = [...overlapping(held), ...outside(held, facts)];
+    for (const { key, reason } of list.setAside)
+      found.push(
+        warning(
+          key,
+          `the key ${key} in etcd cannot be read as a lease, and its node gets nothing: ${reason}`,
+          `see who writes it; to remove it: etcdctl del <prefix>/subnets/${key.split('/').at(-1)}`,
+        ),
+      );
+    const told = new Set(found.map((f) => f.subject));
+    for (const peer of knownValue(facts.world.peers)?.peers ?? [])
+      if (peer.problem !== null && !told.has(peer.key) && !isAddressProblem(peer.problem))
+        found.push(
+          warning(
+            peer.key,
+            `the peer ${peer.key} is not served: ${peer.problem}`,
+            `loden leases show ${peer.subnets[0] ?? peer.key}`,
+          ),
+        );
+    return orOk(found, `${list.leases.length} leases at revision ${list.revision}, none in another's way`);
+  },
+};
+
+/** The check of public addresses tells of these. */
+const isAddressProblem = (problem: string): boolean => /is this host's own|PublicIP/.test(problem);
+
+function overlapping(held: readonly Held[]): Found[] {
+  const sorted = [...held].sort(
+    (a, b) => compareAddr(a.subnet.addr, b.subnet.addr) || a.subnet.len - b.subnet.len,
+  );
+  const found: Found[] = [];
+  let widest: Held | undefined;
+  for (const here of sorted) {
+    if (widest && widest.key !== here.key && overlaps(widest.subnet, here.subnet))
+      found.push(
+        failure(
+          here.key,
+          `the leases ${widest.key} and ${here.key} overlap: ${formatPrefix(here.subnet)} belongs to two nodes`,
+          `remove the one that is wrong: loden leases release ${formatPrefix(here.subnet)}; its node takes another`,
+        ),
+      );
+    if (!widest || !containsPrefix(widest.subnet, here.subnet)) widest = here;
+  }
+  return found;
+}
+
+function outside(held: readonly Held[], facts: Facts): Found[] {
+  const overlay = overlayOf(facts);
+  if (!overlay) return [];
+  return held
+    .filter(({ subnet }) => {
+      const net = overlay.networks.find((n) => n.addr.family === subnet.addr.family);
+      return net !== undefined && !containsPrefix(net, subnet);
+    })
+    .map(({ key, subnet }) =>
+      warning(
+        key,
+        `the lease ${key} is outside the network ${overlay.networks.map(formatPrefix).join(' and ')}: it is left from an earlier network config, and its node is not reached`,
+        `restart loden on that node, or, if it is gone: loden leases release ${formatPrefix(subnet)}`,
+      ),
+    );
+}
