@@ -1,4 +1,5 @@
 import type { Route } from '../http/route.ts';
+import { adminRoutes } from './admin.ts';
 import { attachmentRoutes } from './attachments.ts';
 import { configRoutes } from './config.ts';
 import { eventRoutes } from './events.ts';
@@ -21,4 +22,5 @@ export const routes = (parts: RouteParts): Route[] => [
   ...configRoutes(parts),
   ...forwarderRoutes(parts),
   ...attachmentRoutes(parts),
+  ...adminRoutes(parts),
 ];
