@@ -13,7 +13,7 @@ export const PEER_METRICS: readonly ScrapeMetric[] = [
   single(
     'gauge',
     'loden_peers_refused',
-    'Reasons why a peer, or one family of it, is not served; `loden peers` has them in words.',
+    'Peers that are not served, as a whole or in one family; `loden peers` says why.',
     ({ refused }) => refused,
   ),
   by(
