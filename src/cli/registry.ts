@@ -2,10 +2,15 @@ import type { Command } from './command.ts';
 import { cleanup } from './commands/cleanup.ts';
 import { cniInstall } from './commands/cniInstall.ts';
 import { cniUninstall } from './commands/cniUninstall.ts';
+import { configSet } from './commands/configSet.ts';
+import { configShow } from './commands/configShow.ts';
+import { configValidate } from './commands/configValidate.ts';
 import { dockerOpts } from './commands/dockerOpts.ts';
 import { doctor } from './commands/doctor.ts';
 import { events } from './commands/events.ts';
 import { leasesList } from './commands/leasesList.ts';
+import { leasesRelease } from './commands/leasesRelease.ts';
+import { leasesReserve } from './commands/leasesReserve.ts';
 import { leasesShow } from './commands/leasesShow.ts';
 import { metrics } from './commands/metrics.ts';
 import { peers } from './commands/peers.ts';
@@ -18,9 +23,14 @@ export const COMMANDS: readonly Command[] = [
   run,
   leasesList,
   leasesShow,
+  leasesReserve,
+  leasesRelease,
   status,
   peers,
   doctor,
+  configShow,
+  configValidate,
+  configSet,
   events,
   metrics,
   cleanup,
@@ -33,5 +43,6 @@ export const COMMANDS: readonly Command[] = [
 /** What `--help` says of words that several commands begin with. */
 export const FAMILIES: Readonly<Record<string, string>> = {
   leases: 'Who has which subnet.',
+  config: 'The network config in etcd.',
   cni: 'The CNI plugin, by which pods get addresses.',
 };
