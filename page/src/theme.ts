@@ -56,8 +56,9 @@ export function colour(name: string): string {
   return value;
 }
 
-/** `#rrggbb` as a pixel of ImageData's 32-bit view (little endian: every machine with a browser). */
+/** `#rrggbb` or `#rgb` as a pixel of ImageData's 32-bit view (little endian: every machine with a browser). */
 export const pixel = (hex: string): number => {
-  const n = Number.parseInt(hex.slice(1), 16);
+  const digits = hex.slice(1);
+  const n = Number.parseInt(digits.length === 3 ? digits.replace(/./g, '$&$&') : digits, 16);
   return ((255 << 24) | ((n & 255) << 16) | (n & 0xff00) | ((n >> 16) & 255)) >>> 0;
 };

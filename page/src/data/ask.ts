@@ -1,11 +1,14 @@
 /** Milliseconds until an answer must be there. */
 const LIMIT = 20_000;
 
+/** A resource of the daemon that served the page; it may stand below another path behind a proxy. The worker's own file is in assets/. */
+export const resource = (path: string): string => new URL(`../${path}`, location.href).href;
+
 /** `GET` of this origin's API, parsed. Throws with words for people. */
 export async function ask<T>(path: string, signal: AbortSignal): Promise<T> {
   let response: Response;
   try {
-    response = await fetch(path, {
+    response = await fetch(resource(path), {
       signal: AbortSignal.any([signal, AbortSignal.timeout(LIMIT)]),
       cache: 'no-store',
       credentials: 'omit',

@@ -1,4 +1,4 @@
-import { delay } from '../model/schedule.ts';
+import { delay, hurry } from '../model/schedule.ts';
 
 export interface PollParts {
   /** Milliseconds between questions when all is well. */
@@ -13,7 +13,12 @@ export class Poll {
   readonly #parts: PollParts;
   #on = false;
   #busy = false;
-  #again = false;
+  /** Has something happened since the question that is under way, or the last? */
+  #isOld = false;
+  /** By performance.now(): when the last answer came, how long it took, when the next question is due. */
+  #answered = 0;
+  #took = 0;
+  #next = 0;
   #failures = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #abort = new AbortController();
@@ -35,20 +40,32 @@ export class Poll {
     }
   }
 
-  /** Ask now; once more behind the question that is under way. */
+  /** Ask now, if nothing is asked already. */
   now(): void {
-    if (!this.#on) return;
-    if (this.#busy) {
-      this.#again = true;
-      return;
-    }
+    if (!this.#on || this.#busy) return;
     clearTimeout(this.#timer);
     void this.#turn(this.#abort.signal);
   }
 
+  /** The last answer is known to be old: ask earlier than otherwise, but no more than once in a while. */
+  soon(): void {
+    this.#isOld = true;
+    if (!this.#on || this.#busy || this.#failures > 0) return;
+    const wait = this.#answered + hurry(this.#took) - performance.now();
+    if (wait <= 0) return this.now();
+    if (performance.now() + wait >= this.#next) return;
+    this.#schedule(wait);
+  }
+
+  #schedule(wait: number): void {
+    clearTimeout(this.#timer);
+    this.#next = performance.now() + wait;
+    this.#timer = setTimeout(() => this.now(), wait);
+  }
+
   async #turn(signal: AbortSignal): Promise<void> {
     this.#busy = true;
-    this.#again = false;
+    this.#isOld = false;
     const start = performance.now();
     let error: string | null = null;
     try {
@@ -65,16 +82,11 @@ export class Poll {
       return this.now();
     }
     this.#parts.onTurn(error);
-    const wait = delay({
-      every: this.#parts.every,
-      took: performance.now() - start,
-      failures: this.#failures,
-      random: Math.random(),
-    });
-    // Hints come in flocks: what one has made old is asked for together, a moment later.
-    this.#timer = setTimeout(
-      () => this.now(),
-      this.#again && this.#failures === 0 ? Math.min(wait, 500) : wait,
-    );
+    this.#answered = performance.now();
+    this.#took = this.#answered - start;
+    const { every } = this.#parts;
+    const wait = delay({ every, took: this.#took, failures: this.#failures, random: Math.random() });
+    const isOld = this.#isOld && this.#failures === 0;
+    this.#schedule(isOld ? Math.min(wait, hurry(this.#took)) : wait);
   }
 }

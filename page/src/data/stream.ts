@@ -1,6 +1,6 @@
 import type { EventJson, EventsJson } from '../../../src/api/shapes.ts';
 import { delay } from '../model/schedule.ts';
-import { ask } from './ask.ts';
+import { ask, resource } from './ask.ts';
 
 /** Events of the past that are asked for at first. */
 const HISTORY = 300;
@@ -48,7 +48,7 @@ export class EventStream {
       return this.#retry();
     }
     if (!this.#on || this.#source) return;
-    const source = new EventSource(`v1/events/stream?since=${this.#last}`);
+    const source = new EventSource(resource(`v1/events/stream?since=${this.#last}`));
     this.#source = source;
     source.onopen = () => {
       this.#failures = 0;

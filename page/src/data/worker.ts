@@ -127,9 +127,10 @@ const stream = new EventStream({
     gathered.push(...events);
     gathering ??= setTimeout(sendEvents, GATHER);
     const kinds = new Set(events.map((e) => e.kind));
-    if (kinds.has('lease') || kinds.has('peer')) polls.leases.now();
-    if (kinds.has('path') || kinds.has('peer') || kinds.has('mtu')) polls.peers.now();
-    polls.status.now();
+    if (kinds.has('lease') || kinds.has('peer')) polls.leases.soon();
+    if (kinds.has('path') || kinds.has('peer') || kinds.has('mtu')) polls.peers.soon();
+    polls.status.soon();
+    if (kinds.has('path')) polls.matrix.soon();
   },
 });
 

@@ -19,23 +19,25 @@ export function layoutOf(
   box: { readonly width: number; readonly height: number },
   zoom: number,
 ): Layout {
-  const fit = Math.min(box.width / grid.cols, box.height / grid.rows, LARGEST);
+  // Before it is measured a box has no width, or less than none.
+  const [width, height] = [Math.max(1, box.width), Math.max(1, box.height)];
+  const fit = Math.min(width / grid.cols, height / grid.rows, LARGEST);
   const scale = fit * 2 ** zoom;
   if (scale < 1) {
     const k = Math.ceil(1 / scale);
     return {
       cell: 1,
       k,
-      rows: Math.min(grid.rows, Math.floor(box.height) * k),
-      cols: Math.min(grid.cols, Math.floor(box.width) * k),
+      rows: Math.min(grid.rows, Math.floor(height) * k),
+      cols: Math.min(grid.cols, Math.floor(width) * k),
     };
   }
   const cell = Math.min(LARGEST, Math.floor(scale));
   return {
     cell,
     k: 1,
-    rows: Math.max(1, Math.min(grid.rows, Math.floor(box.height / cell))),
-    cols: Math.max(1, Math.min(grid.cols, Math.floor(box.width / cell))),
+    rows: Math.max(1, Math.min(grid.rows, Math.floor(height / cell))),
+    cols: Math.max(1, Math.min(grid.cols, Math.floor(width / cell))),
   };
 }
 

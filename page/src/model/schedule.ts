@@ -21,5 +21,8 @@ export function delay({ every, took, failures, random }: Turn): number {
   return wait * (0.75 + random / 2);
 }
 
+/** Milliseconds from an answer until the next question when something is known to have happened: hints come in flocks. */
+export const hurry = (took: number): number => Math.max(1_000, Math.min(took * 5, LONGEST));
+
 /** Data older than this (ms) is marked as stale. */
 export const staleAfter = (every: number): number => Math.max(10_000, every * 3);

@@ -1,7 +1,8 @@
 import { useMemo, useState } from 'preact/hooks';
 import type { EventKind } from '../../../src/api/shapes.ts';
 import type { State } from '../data/state.ts';
-import { type EventFilter, filterEvents, MOST_EVENTS } from '../model/eventLog.ts';
+import { type EventFilter, filterEvents, MOST_EVENTS, type SeenEvent } from '../model/eventLog.ts';
+import { subnetOfKey } from '../model/matrix.ts';
 import { count } from '../model/words.ts';
 import { useSignal } from '../signal.ts';
 
@@ -35,6 +36,14 @@ const timeOf = (at: string): string => {
   const date = new Date(at);
   return Number.isNaN(date.getTime()) ? at : time.format(date);
 };
+
+/** What it is about, where its words do not tell. */
+function Subject({ event }: { readonly event: SeenEvent }) {
+  if (event.subject === null) return null;
+  const name = subnetOfKey(event.subject);
+  if (event.message.includes(name) || event.message.includes(event.subject)) return null;
+  return <span class="subject"> {name}</span>;
+}
 
 /** What happened, newest first. */
 export function Events({ state }: { readonly state: State }) {
@@ -94,9 +103,7 @@ export function Events({ state }: { readonly state: State }) {
                 <span class="kind">{e.kind}</span>
                 <span class="message">
                   {e.message}
-                  {e.subject && !e.message.includes(e.subject) ? (
-                    <span class="subject"> {e.subject}</span>
-                  ) : null}
+                  <Subject event={e} />
                 </span>
               </li>
             ))}

@@ -11,14 +11,14 @@ const HEADS: readonly { readonly column: Column; readonly text: string; readonly
   { column: 'health', text: 'Path' },
   { column: 'rtt', text: 'RTT', numeric: true },
   { column: 'loss', text: 'Loss', numeric: true },
-  { column: 'mtu', text: 'Path MTU', numeric: true },
+  { column: 'mtu', text: 'MTU', numeric: true },
   { column: 'in', text: 'In', numeric: true },
   { column: 'out', text: 'Out', numeric: true },
 ];
 
 /** Pixels; style.css says the same. */
 const ROW = 30;
-const HEIGHT = 12 * ROW;
+const HEIGHT = 18 * ROW;
 
 const SIGN = { reachable: '✓', lossy: '~', unreachable: '×', unprobed: '·' } as const;
 

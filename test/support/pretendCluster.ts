@@ -1,0 +1,321 @@
+import { RTT_CLASSES } from '../../src/api/cell.ts';
+import type {
+  LeaseJson,
+  LeasesJson,
+  MatrixJson,
+  PathJson,
+  PeerJson,
+  PeersJson,
+  StatusJson,
+} from '../../src/api/shapes.ts';
+import { EventLog } from '../../src/daemon/events/log.ts';
+import type { Route } from '../../src/daemon/http/route.ts';
+import { eventRoutes } from '../../src/daemon/routes/events.ts';
+
+/** What the API of one daemon among many nodes answers, made up, and always in motion: what the page has to bear. */
+
+interface Node {
+  readonly key: string;
+  readonly subnet: string;
+  readonly ip: string;
+  readonly reservation: boolean;
+  /** Does it answer? */
+  up: boolean;
+  rtt: number;
+  lost: number;
+  inBytes: number;
+  outBytes: number;
+  /** Bytes a second. */
+  rate: number;
+}
+
+/** The same numbers in each run (mulberry32). */
+function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+export class PretendCluster {
+  readonly events = new EventLog('5eed000000000001');
+  readonly #random = random(7);
+  readonly #startedAt = new Date();
+  readonly #born = Date.now();
+  #nodes: Node[] = [];
+  #revision = 1_000;
+  #next = 1;
+
+  constructor(nodes: number) {
+    for (let i = 0; i < nodes; i++) this.#join();
+    this.events.note({ level: 'info', kind: 'daemon', message: 'ready' });
+  }
+
+  #join(): Node {
+    // Spread over a /12 with /24s: 4,096 slots, so that the map has gaps.
+    const slot = (this.#next++ * 3) % 4_096;
+    const subnet = `10.${64 + (slot >> 8)}.${slot & 255}.0/24`;
+    const n = this.#next;
+    const node: Node = {
+      key: subnet.replace('/', '-'),
+      subnet,
+      ip: `172.${16 + (n >> 14)}.${(n >> 6) & 255}.${(n & 63) + 1}`,
+      reservation: n % 41 === 0,
+      up: n % 97 !== 0,
+      rtt: 0.1 + this.#random() ** 3 * 8,
+      lost: n % 89 === 0 ? 4 : 0,
+      inBytes: 0,
+      outBytes: 0,
+      rate: this.#random() ** 6 * 40e6,
+    };
+    this.#nodes.push(node);
+    this.#revision++;
+    return node;
+  }
+
+  get nodes(): number {
+    return this.#nodes.length;
+  }
+
+  /** Half a second later: traffic flows, paths change, a node comes or goes now and then; each with its event. */
+  step(): void {
+    for (const node of this.#nodes) {
+      const wave = 1 + Math.sin(Date.now() / 4_000 + node.rtt * 7);
+      node.inBytes += Math.round((node.rate * wave) / 2);
+      node.outBytes += Math.round((node.rate * wave) / 5);
+    }
+    for (let i = 0; i < 10; i++) this.#some().rtt = 0.1 + this.#random() ** 3 * 8;
+    const flapping = this.#some();
+    flapping.up = !flapping.up;
+    this.events.note({
+      level: flapping.up ? 'info' : 'warn',
+      kind: 'path',
+      subject: flapping.key,
+      message: flapping.up
+        ? `${flapping.subnet} is reachable again`
+        : `${flapping.subnet} cannot be reached any more`,
+    });
+    if (this.#random() < 0.3) {
+      const gone = this.#some();
+      this.#nodes = this.#nodes.filter((n) => n !== gone);
+      this.#revision++;
+      this.events.note({
+        level: 'info',
+        kind: 'peer',
+        subject: gone.key,
+        message: `the lease of ${gone.subnet} is gone`,
+      });
+      const come = this.#join();
+      this.events.note({
+        level: 'info',
+        kind: 'peer',
+        subject: come.key,
+        message: `new lease ${come.subnet}`,
+      });
+    }
+  }
+
+  /** Any but ourselves, the first. */
+  #some(): Node {
+    return this.#nodes[1 + Math.floor(this.#random() * (this.#nodes.length - 1))]!;
+  }
+
+  /** Something drastic: that many nodes stop answering at once. */
+  lose(count: number): void {
+    for (const node of this.#nodes.slice(1, 1 + count)) node.up = false;
+    this.events.note({
+      level: 'error',
+      kind: 'path',
+      message: `${count} peers cannot be reached any more`,
+    });
+  }
+
+  get #sorted(): readonly Node[] {
+    const number = (n: Node) => n.subnet.split(/[./]/).reduce((sum, part) => sum * 256 + Number(part), 0);
+    return [...this.#nodes].sort((a, b) => number(a) - number(b));
+  }
+
+  #lease(node: Node): LeaseJson {
+    return {
+      key: node.key,
+      subnets: [node.subnet],
+      publicIP: node.ip,
+      publicIPv6: null,
+      backend: 'vxlan',
+      data: {
+        VNI: 1,
+        VtepMAC: `0e:00:${node.ip
+          .split('.')
+          .map((b) => Number(b).toString(16).padStart(2, '0'))
+          .join(':')}`,
+      },
+      dataV6: null,
+      node: `${node.ip}`.replaceAll('.', '').padStart(32, 'a'),
+      instance: '00000000000000aa',
+      reservation: node.reservation,
+      etcdLease: node.reservation ? null : '7587869134534234',
+      createRevision: '12',
+      modRevision: '12',
+      self: node === this.#nodes[0],
+    };
+  }
+
+  #path(node: Node): PathJson {
+    const health = node.up ? (node.lost > 0 ? 'lossy' : 'reachable') : 'unreachable';
+    return {
+      key: node.key,
+      family: 4,
+      target: node.subnet.replace('/24', ''),
+      health,
+      at: new Date().toISOString(),
+      rtt: node.up ? Math.round(node.rtt * 1000) / 1000 : null,
+      leastRtt: node.up ? Math.round(node.rtt * 900) / 1000 : null,
+      sent: 20,
+      lost: node.up ? node.lost : 20,
+      fullSize: node.up ? 'passes' : 'unknown',
+      pathMtu: node.up ? 1450 : null,
+      routeMtu: null,
+      checksum: 'good',
+      error: null,
+    };
+  }
+
+  leases(): LeasesJson {
+    return {
+      revision: String(this.#revision),
+      source: 'daemon',
+      leases: this.#sorted.map((n) => this.#lease(n)),
+      setAside: [],
+    };
+  }
+
+  peers(): PeersJson {
+    const peers = this.#sorted
+      .filter((n) => n !== this.#nodes[0])
+      .map((n): PeerJson => {
+        const { key, subnets, publicIP, publicIPv6, backend, data, dataV6, node, reservation } =
+          this.#lease(n);
+        return {
+          key,
+          subnets,
+          publicIP,
+          publicIPv6,
+          backend: backend!,
+          data,
+          dataV6,
+          node,
+          reservation,
+          problem: null,
+          paths: [this.#path(n)],
+          traffic: {
+            outPackets: Math.round(n.outBytes / 1400),
+            outBytes: n.outBytes,
+            inPackets: Math.round(n.inBytes / 1400),
+            inBytes: n.inBytes,
+          },
+        };
+      });
+    return { revision: String(this.#revision), at: new Date().toISOString(), peers };
+  }
+
+  matrix(): MatrixJson {
+    const nodes = this.#sorted;
+    const at = new Date().toISOString();
+    return {
+      omitted: 0,
+      nodes: nodes.map((from, i) => {
+        const self = from === this.#nodes[0];
+        if (!from.up && !self)
+          return { key: from.key, self, row: null, at: null, error: 'no whole answer within 2 s' };
+        let row = '';
+        for (let j = 0; j < nodes.length; j++) {
+          const to = nodes[j]!;
+          if (i === j) row += '-';
+          else if (!to.up) row += 'x';
+          else if ((i * 31 + j * 17) % 4_001 === 0) row += 'x';
+          else if (to.lost > 0 && (i + j) % 3 === 0) row += 'l';
+          else if ((i * 7 + j * 13) % 2_503 === 0) row += 'm';
+          else {
+            const rtt = (from.rtt + to.rtt) / 2;
+            const at = RTT_CLASSES.findIndex((bound) => rtt < bound);
+            row += String(at < 0 ? RTT_CLASSES.length : at);
+          }
+        }
+        return { key: from.key, self, row, at, error: null };
+      }),
+    };
+  }
+
+  status(): StatusJson {
+    const peers = this.#nodes.slice(1);
+    const count = (is: (n: Node) => boolean) => peers.filter(is).length;
+    const kind = { desired: peers.length, inSync: peers.length, failing: 0 };
+    const lost = count((n) => !n.up);
+    return {
+      version: '0.1.0',
+      node: '0'.repeat(32),
+      instance: this.events.instance,
+      pid: 1,
+      startedAt: this.#startedAt.toISOString(),
+      ready: true,
+      reason: null,
+      lease: {
+        state: 'held',
+        lease: this.#lease(this.#nodes[0]!),
+        secondsLeft: 86_400 - Math.floor((Date.now() - this.#born) / 1000),
+        reason: null,
+      },
+      network: { IPv4: '10.64.0.0/12', IPv6: null, backend: 'vxlan' },
+      uplink: {
+        name: 'eth0',
+        mtu: 1500,
+        addrs: [`${this.#nodes[0]!.ip}/16`],
+        publicIP: this.#nodes[0]!.ip,
+        publicIPv6: null,
+      },
+      mtu: 1450,
+      subnetFile: '/run/flannel/subnet.env',
+      peers: peers.length,
+      paths: {
+        unprobed: 0,
+        reachable: count((n) => n.up && n.lost === 0),
+        lossy: count((n) => n.up && n.lost > 0),
+        unreachable: lost,
+        lowered: 0,
+      },
+      setAside: 0,
+      kernel: {
+        revision: String(this.#revision),
+        objects: { route: kind, neigh: kind, fdb: kind },
+        failing: [],
+        conflicts: [],
+        repairs: { route: 2 },
+        messages: 12,
+      },
+      forwarder: null,
+      cni: { attachments: 0, queued: 0, stale: [], commands: {} },
+      store: { connected: true, revision: String(this.#revision), requests: 5, error: null },
+      problems: lost > 20 ? [`${lost} peers cannot be reached`] : [],
+    };
+  }
+
+  /** As routes of the daemon's own server. */
+  routes(): Route[] {
+    const get = (path: string, value: () => unknown): Route => ({
+      method: 'GET',
+      path,
+      audience: 'anyone',
+      handle: () => ({ value: value() }),
+    });
+    return [
+      get('/v1/status', () => this.status()),
+      get('/v1/leases', () => this.leases()),
+      get('/v1/peers', () => this.peers()),
+      get('/v1/matrix', () => this.matrix()),
+      ...eventRoutes({ events: this.events }),
+    ];
+  }
+}
