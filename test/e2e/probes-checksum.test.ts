@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ProbesJson } from '../../src/api/shapes.ts';
 import { FILES } from '../../src/contract.ts';
-import { brokenPackets, breakChecksums } from '../support/checksums.ts';
+import { breakChecksums, brokenPackets } from '../support/checksums.ts';
 import type { Cluster } from '../support/cluster.ts';
 import { flow, lossless } from '../support/flow.ts';
 import type { Host } from '../support/host.ts';
@@ -41,7 +41,9 @@ const told = async (host: Host) => (await host.get<ProbesJson>('/v1/probes')).ch
 const turned = (host: Host, state: 'on' | 'off') =>
   until(`the offload of ${host.name} to be ${state}`, async () => {
     const of = await told(host);
-    return of?.state === state && (state === 'on') === (of.reason === null) && (await offload(host)) === state;
+    return (
+      of?.state === state && (state === 'on') === (of.reason === null) && (await offload(host)) === state
+    );
   });
 
 test('a device whose checksums are corrupted is told to leave them alone, until they would be right again', async () => {
@@ -78,7 +80,12 @@ test('a device whose checksums are corrupted is told to leave them alone, until 
   });
   const before = await brokenPackets(a.netns);
   await a.netns.ip('link del flannel.1');
-  await until('the device to be back', () => offload(a).then((state) => state === 'off', () => false));
+  await until('the device to be back', () =>
+    offload(a).then(
+      (state) => state === 'off',
+      () => false,
+    ),
+  );
 
   // Its time is over: it is tried, and would still be wrong.
   await a.logged('a trial', (l) => /would still corrupt/.test(String(l.msg)), 20_000);

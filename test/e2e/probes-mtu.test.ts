@@ -75,7 +75,10 @@ const around = (of: readonly Workload[], families: readonly (4 | 6)[]): readonly
 const lowered = (host: Host, mtus: readonly number[]) =>
   until(
     `${host.name} to have lowered routes to ${mtus}`,
-    async () => Object.values(await kernelMtus(host)).sort().join() === mtus.join(),
+    async () =>
+      Object.values(await kernelMtus(host))
+        .sort()
+        .join() === mtus.join(),
     20_000,
   );
 
