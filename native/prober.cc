@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "clock.h"
 #include "js.h"
 #include "netlink_socket.h"
 #include "prober_sockets.h"
@@ -30,7 +31,8 @@ using core::ProbeKind;
 // Probes that are waited for; a later one with the same remainder takes the place of an earlier one. A power of two.
 constexpr size_t kPending = 2048;
 constexpr size_t kMostQueued = 1024;
-// Packets read between two looks at the queue.
+// Packets sent, and packets read, at a time: answers to all of a long batch would not fit the receive buffer.
+constexpr size_t kSendAtOnce = 32;
 constexpr int kBurst = 128;
 // Milliseconds from the first result on in which more are gathered: their times are the kernel's, so nothing is lost by waiting.
 constexpr int kGather = 4;
@@ -112,6 +114,7 @@ class Prober : public std::enable_shared_from_this<Prober> {
   ProberSockets sockets_;
   std::vector<Pending> pending_;
   Results results_;
+  int64_t due_ = 0;  // when to post, if there is anything to
   Failure open_failure_;
   std::binary_semaphore opened_{0};
 };
@@ -167,29 +170,31 @@ bool Prober::Submit(std::span<const Probe> probes) {
 }
 
 void Prober::Loop() {
-  bool more = false;
-  bool gathered = false;
   std::vector<Probe> todo;
+  size_t done = 0;
+  bool more = false, asked = false;
   while (!thread_.stopping()) {
     const bool may_post = !results_.empty() && !in_flight_.load(std::memory_order_acquire);
-    if (may_post && gathered) {
+    const int64_t left = due_ - NowMs();
+    if (may_post && left <= 0) {
       in_flight_.store(true, std::memory_order_release);
       channel_.NonBlockingCall(new Results(std::exchange(results_, {})));
-      gathered = false;
       continue;
     }
     pollfd ready[3] = {{thread_.wake_fd(), POLLIN, 0}, {sockets_.fd(4), POLLIN, 0}, {sockets_.fd(6), POLLIN, 0}};
-    const int count = poll(ready, 3, more ? 0 : may_post ? kGather : -1);
-    gathered = count == 0 && may_post;
+    poll(ready, 3, more || asked || done < todo.size() ? 0 : may_post ? static_cast<int>(left) : -1);
     if (ready[0].revents != 0) {
       thread_.ClearWake();
-      {
-        const std::lock_guard lock(mutex_);
-        todo.swap(queue_);
-      }
-      for (const Probe& probe : todo) Send(probe);
-      todo.clear();
+      asked = true;
     }
+    if (asked && done == todo.size()) {
+      asked = false;
+      done = 0;
+      todo.clear();
+      const std::lock_guard lock(mutex_);
+      todo.swap(queue_);
+    }
+    for (size_t i = 0; i < kSendAtOnce && done < todo.size(); i++) Send(todo[done++]);
     more = false;
     if (ready[1].revents != 0) more = Receive(4);
     if (ready[2].revents != 0) more = Receive(6) || more;
@@ -250,6 +255,7 @@ void Prober::Judge(const ProberSockets::Received& received) {
 }
 
 void Prober::Tell(uint32_t token, What what, double value) {
+  if (results_.empty()) due_ = NowMs() + kGather;
   results_.push_back(token);
   results_.push_back(static_cast<double>(what));
   results_.push_back(value);

@@ -32,6 +32,7 @@ export class Path {
   #least: number | undefined;
   #leastBefore: number | undefined;
   #answers = 0;
+  #report: PathReport | undefined;
 
   constructor(target: Target) {
     this.target = target;
@@ -51,7 +52,22 @@ export class Path {
     }
   }
 
-  report(): PathReport {
+  /** As others see it: the same object until {@link renew} finds something new. */
+  get report(): PathReport {
+    this.#report ??= this.#make();
+    return this.#report;
+  }
+
+  /** True: something is known that the last report did not say. */
+  renew(): boolean {
+    const before = this.report;
+    const now = this.#make();
+    if (isSame(now, before)) return false;
+    this.#report = now;
+    return true;
+  }
+
+  #make(): PathReport {
     const least = this.#least;
     const before = this.#leastBefore;
     return {
@@ -71,7 +87,7 @@ export class Path {
 }
 
 /** Nothing new has been learnt. */
-export const isSame = (a: PathReport, b: PathReport): boolean =>
+const isSame = (a: PathReport, b: PathReport): boolean =>
   a.target === b.target &&
   a.at === b.at &&
   a.sent === b.sent &&

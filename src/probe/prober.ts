@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Slices } from '../kernel/slices.ts';
 import { addon } from '../native/addon.ts';
 import { openProber, type ProberAddon } from '../native/prober.ts';
 import { Asker } from './asker.ts';
-import { isSame, Path } from './path.ts';
+import { Path } from './path.ts';
+import { Reports } from './reports.ts';
 import { PER_TICK, Schedule, TICK } from './schedule.ts';
 import {
   type PathReport,
@@ -18,8 +20,8 @@ import { CHECKSUM_EVERY, SMALL_OF_TROUBLED, visit, type Wish } from './visit.ts'
 export interface ProberOptions {
   /** Milliseconds between rounds; 0: only what {@link Prober.probeNow} asks for. */
   readonly interval: number;
-  /** What is known of a path has changed. `before` undefined: it is new. */
-  readonly onReport?: (now: PathReport, before: PathReport | undefined, key: string) => void;
+  /** Something was found out about a path. */
+  readonly onReport?: (now: PathReport, before: PathReport, key: string) => void;
   /** The namespace to probe from; -1, the default: the process's own. */
   readonly netnsFd?: number;
   readonly addon?: Pick<ProberAddon, 'prober'>;
@@ -37,8 +39,8 @@ const JITTER = 0.1;
 /** Asks peers, judges, and keeps what is known of each path. */
 export class Prober implements Probing {
   readonly interval: number;
-  readonly paths: Map<string, PathReport> = new Map();
   readonly #known = new Map<string, Path>();
+  readonly paths: ReadonlyMap<string, PathReport> = new Reports(this.#known);
   readonly #schedule: Schedule;
   readonly #asker: Asker;
   readonly #options: ProberOptions;
@@ -83,6 +85,8 @@ export class Prober implements Probing {
     for (const target of targets) {
       const key = pathKey(target);
       const path = this.#known.get(key);
+      // One that is named twice is the one it was first.
+      if (path?.generation === generation) continue;
       count++;
       if (!path) {
         const made = new Path(target);
@@ -97,12 +101,17 @@ export class Prober implements Probing {
     if (count < this.#known.size) {
       for (const [key, path] of this.#known) if (path.generation !== generation) this.#forget(key);
     }
-    const now = this.#now();
-    for (const key of fresh) {
-      this.#told(key, this.#known.get(key)!);
-      this.#schedule.add(key, now, this.#known.size);
+    if (fresh.length > 0) void this.#enter(fresh);
+  }
+
+  /** Have new paths visited. The order in which thousands come is put together in slices. */
+  async #enter(names: readonly string[]): Promise<void> {
+    const slices = new Slices();
+    for (const name of names) {
+      if (this.#known.has(name)) this.#schedule.add(name, this.#now(), this.#known.size);
+      if (slices.isOver) await slices.next();
     }
-    if (fresh.length > 0) this.#tick();
+    this.#tick();
   }
 
   async probeNow(key: string): Promise<PathReport | undefined> {
@@ -148,7 +157,6 @@ export class Prober implements Probing {
 
   #forget(key: string): void {
     this.#known.delete(key);
-    this.paths.delete(key);
     this.#schedule.remove(key);
   }
 
@@ -206,11 +214,8 @@ export class Prober implements Probing {
 
   #told(key: string, path: Path): void {
     if (this.#stopped || this.#known.get(key) !== path) return;
-    const before = this.paths.get(key);
-    const report = path.report();
-    if (before && isSame(report, before)) return;
-    this.paths.set(key, report);
-    this.#options.onReport?.(report, before, key);
+    const before = path.report;
+    if (path.renew()) this.#options.onReport?.(path.report, before, key);
   }
 
   #count(rtt: number | undefined): void {

@@ -23,7 +23,7 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   forwarder: ['net/', 'native/', 'backends/', 'subnet/files.ts'],
   handover: ['native/', 'forwarder/bundle.ts'],
   api: ['subnet/json.ts'],
-  probe: ['net/', 'native/', 'subnet/types.ts'],
+  probe: ['net/', 'native/', 'subnet/types.ts', 'kernel/slices.ts'],
   cni: ['net/', 'native/', 'netlink/', 'kernel/', 'subnet/files.ts'],
   inspect: [
     'api/',
