@@ -55,12 +55,15 @@ export class RefusedError extends LodenError {
   readonly status: number;
   /** E.g. `conflict`; docs/openapi.json lists them. */
   readonly code: string | undefined;
-  constructor(message: string, status: number, code: string | undefined) {
-    super(message, {
+  /** What the daemon said, without who said it. */
+  readonly reason: string;
+  constructor(asked: string, reason: string, status: number, code: string | undefined) {
+    super(`${asked}: ${reason}`, {
       exitCode: status === 422 ? EXIT.config : status === 503 ? EXIT.unavailable : EXIT.failure,
     });
     this.status = status;
     this.code = code;
+    this.reason = reason;
   }
 }
 
@@ -98,7 +101,7 @@ function refused(socketPath: string, path: string, status: number, value: unknow
   const error = (value as { error?: { code?: unknown; message?: unknown } } | null | undefined)?.error;
   const why = typeof error?.message === 'string' ? cut(error.message) : `HTTP ${status}`;
   const code = typeof error?.code === 'string' ? error.code : undefined;
-  return new RefusedError(`the daemon on ${socketPath} refuses ${path}: ${why}`, status, code);
+  return new RefusedError(`the daemon on ${socketPath} refuses ${path}`, why, status, code);
 }
 
 /** It goes to a terminal, and nobody knows who answers: no control characters but line ends, and not without end. */

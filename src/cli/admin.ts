@@ -1,12 +1,17 @@
 import * as v from 'valibot';
 import type { LeaseChangeJson, NetworkChangeJson } from '../api/shapes.ts';
 import type { ClientOptions } from '../config/commands.ts';
+import { EXIT } from '../contract.ts';
 import type { ReleaseRequest, ReserveRequest, SetNetworkRequest } from '../daemon/admin.ts';
-import { type Asked, NoDaemonError } from './client.ts';
+import { LodenError } from '../errors.ts';
+import { type Asked, NoDaemonError, RefusedError } from './client.ts';
 import { askFor } from './daemon.ts';
 
 /** Milliseconds: the daemon waits for etcd, whose requests have 5 s each. */
 const TIMEOUT = 20_000;
+
+/** Codes of refusals that would be the same straight at etcd. */
+const OF_REQUEST = new Set(['refused', 'conflict', 'config', 'bad-request']);
 
 const text = v.string();
 const textOrNull = v.nullable(text);
@@ -24,7 +29,7 @@ const NetworkChange = v.looseObject({
   key: text,
   done: v.picklist(['set', 'nothing', 'dry-run']),
   revision: v.pipe(text, v.regex(/^\d{1,18}$/)),
-  changes: v.array(v.looseObject({ path: text, from: v.unknown(), to: v.unknown() })),
+  changes: v.array(v.looseObject({ path: text, from: v.optional(v.unknown()), to: v.optional(v.unknown()) })),
   orphans: v.array(
     v.looseObject({
       key: text,
@@ -57,6 +62,9 @@ export function adminOf({ source, runDir, etcd }: ClientOptions): Admin {
       try {
         return await askFor(runDir, asked, shape, { timeout: TIMEOUT });
       } catch (e) {
+        // What it says is about what was asked for, and not about the daemon.
+        if (e instanceof RefusedError && e.code !== undefined && OF_REQUEST.has(e.code))
+          throw new LodenError(e.reason, { exitCode: e.code === 'bad-request' ? EXIT.usage : e.exitCode });
         if (source === 'daemon' || !(e instanceof NoDaemonError)) throw e;
       }
     }

@@ -2,6 +2,7 @@ import type { Command } from './command.ts';
 import { cleanup } from './commands/cleanup.ts';
 import { cniInstall } from './commands/cniInstall.ts';
 import { cniUninstall } from './commands/cniUninstall.ts';
+import { completion } from './commands/completion.ts';
 import { configSet } from './commands/configSet.ts';
 import { configShow } from './commands/configShow.ts';
 import { configValidate } from './commands/configValidate.ts';
@@ -37,6 +38,7 @@ export const COMMANDS: readonly Command[] = [
   cniInstall,
   cniUninstall,
   dockerOpts,
+  completion,
   version,
 ];
 

@@ -10,6 +10,8 @@ export interface Kind<T> {
   readonly parse: (text: string) => T | undefined;
   /** May stand without a value: then it is `true`. */
   readonly flag?: boolean;
+  /** All it may be, where that is a few words. */
+  readonly words?: readonly string[];
 }
 
 /** Exactly what Go's strconv.ParseBool takes. */
@@ -38,6 +40,7 @@ export const choice = <T extends string>(...words: readonly T[]): Kind<T> => ({
   placeholder: words.join('|'),
   expected: `one of ${words.join(', ')}`,
   parse: (text) => words.find((w) => w === text),
+  words,
 });
 
 /** Any text without control characters. */

@@ -146,7 +146,7 @@ const INSPECT = ['why', 'doctor'] as const satisfies readonly Command[];
 
 const WITH_ETCD: Extra = { commands: ['run', ...OF_ETCD, ...INSPECT] };
 const RUN_DIR: Extra = {
-  commands: ['run', ...OF_ETCD, ...OF_DAEMON, ...INSPECT, 'cleanup', 'cni install', 'completion'],
+  commands: ['run', ...OF_ETCD, ...OF_DAEMON, ...INSPECT, 'cleanup', 'cni install'],
 };
 const CNI_FILES: Extra = { commands: ['cni install', 'cni uninstall', 'doctor'] };
 const KUBERNETES: Extra = { ignored: 'it only has a meaning with --kube-subnet-mgr' };

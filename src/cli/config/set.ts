@@ -36,13 +36,13 @@ export async function setConfig(
   const config = await readConfigFile(options.file, io);
   const admin = adminOf(options);
   const look = paint(coloured(options.color, io));
-  const show = (change: NetworkChangeJson): void =>
-    io.print(options.json ? json(change) : renderNetworkChange(change, look));
+  const show = (change: NetworkChangeJson, refused = false): void =>
+    io.print(options.json ? json(change) : renderNetworkChange(change, look, refused));
   const planned = await admin.setNetwork({ config, dryRun: true });
   const refused = planned.orphans.length > 0 && !force;
   const isNothing = planned.changes.length === 0 && planned.problem === null;
   if (dryRun || refused || isNothing) {
-    show(dryRun || refused ? planned : { ...planned, done: 'nothing' });
+    show(isNothing ? { ...planned, done: 'nothing' } : planned, refused && !dryRun);
     if (!refused || isNothing) return EXIT.ok;
     io.warn('leases would be orphaned; --force sets it all the same');
     return EXIT.failure;

@@ -23,8 +23,8 @@ const LISTED = 20;
 
 const shown = (value: unknown): string => cell(JSON.stringify(value) ?? 'nothing', 200);
 
-/** What a new network config changes: what differs, who loses, and what running daemons make of it. */
-export function renderNetworkChange(change: NetworkChangeJson, paint: Paint): string {
+/** What a new network config changes: what differs, who loses, and what running daemons make of it. `refused`: it was not set for that. */
+export function renderNetworkChange(change: NetworkChangeJson, paint: Paint, refused = false): string {
   const { changes, orphans, restart, unknownKeys, problem } = change;
   const lines: string[] = [];
   if (problem !== null) lines.push(`${paint.warn('what is there cannot be used')}: ${printable(problem)}`);
@@ -36,7 +36,9 @@ export function renderNetworkChange(change: NetworkChangeJson, paint: Paint): st
   for (const key of unknownKeys)
     lines.push(`${paint.warn('unknown')}: ${printable(key)} means nothing to this version`);
   if (orphans.length > 0) {
-    lines.push(`${paint.bad(`${count(orphans.length, 'lease')} would be orphaned`)}:`);
+    lines.push(
+      `${paint.bad(`${count(orphans.length, 'lease')} ${change.done === 'set' ? 'are' : 'would be'} orphaned`)}:`,
+    );
     for (const { subnets, publicIP, why } of orphans.slice(0, LISTED))
       lines.push(
         `  ${printable(subnets.join(', '))} of ${printable(publicIP ?? 'nobody')}: ${printable(why)}`,
@@ -49,15 +51,17 @@ export function renderNetworkChange(change: NetworkChangeJson, paint: Paint): st
         ? 'running daemons apply it at once'
         : `${paint.warn('running daemons must be restarted')} for ${restart.map(printable).join(', ')}; until then they go by the old one`,
     );
-  lines.push(
-    {
-      set: `${paint.good('set')}: ${printable(change.key)} at revision ${change.revision}`,
-      nothing: `nothing to change at ${printable(change.key)}`,
-      'dry-run':
-        changes.length === 0 && problem === null
-          ? `nothing to change at ${printable(change.key)}`
-          : `not set: ${printable(change.key)} stays as it is (--dry-run)`,
-    }[change.done],
-  );
+  lines.push(endOf(change, paint, refused));
   return lines.map((line) => `${line}\n`).join('');
+}
+
+function endOf(
+  { key, done, revision, changes, problem }: NetworkChangeJson,
+  paint: Paint,
+  refused: boolean,
+): string {
+  const name = printable(key);
+  if (done === 'set') return `${paint.good('set')}: ${name} at revision ${revision}`;
+  if (done === 'nothing' || (changes.length === 0 && problem === null)) return `nothing to change at ${name}`;
+  return `not set: ${name} stays as it is${refused ? '' : ' (--dry-run)'}`;
 }
