@@ -16,7 +16,7 @@ const MOST = 1_024;
 /** Milliseconds that calls of the plugin have at the end. */
 const GRACE = 5_000;
 
-export interface ControlParts extends Pick<ServerOptions, 'onFault' | 'streams'> {
+export interface ControlParts extends Pick<ServerOptions, 'onFault' | 'streams' | 'idle'> {
   readonly ready: () => boolean;
   readonly routes: readonly Route[];
   /** Answers the CNI plugin. */

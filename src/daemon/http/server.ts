@@ -10,7 +10,7 @@ import { LONGEST_PATH, Router } from './router.ts';
 import { type StreamLimits, Streams } from './streams.ts';
 import { errorReply, write } from './write.ts';
 
-/** Milliseconds without a byte, from either side, before a connection is closed. */
+/** Milliseconds that a request may take to come, and a connection may be silent. */
 const IDLE = 10_000;
 /** And while it is us who take the time. */
 const WORKING = 60_000;
@@ -22,6 +22,8 @@ export interface ServerOptions {
   /** Connections at once. */
   readonly most: number;
   readonly streams?: StreamLimits;
+  /** Milliseconds without a byte, from either side, before a connection is closed; {@link IDLE}. */
+  readonly idle?: number;
   /** Headers of every answer. */
   readonly headers?: Headers;
   /** Looked at before anything else; throws ApiError for who may not ask. */
@@ -38,19 +40,21 @@ export class ApiServer {
   readonly #options: ServerOptions;
   readonly #router: Router;
   readonly #streams: Streams;
+  readonly #idle: number;
   readonly #ending = new AbortController();
 
   constructor(options: ServerOptions) {
     this.#options = options;
+    this.#idle = options.idle ?? IDLE;
     this.#router = new Router(options.routes);
     this.#streams = new Streams(options.streams);
     this.server = http.createServer(
       {
         maxHeaderSize: 8 << 10,
-        requestTimeout: IDLE,
-        headersTimeout: IDLE,
+        requestTimeout: this.#idle,
+        headersTimeout: this.#idle,
         keepAliveTimeout: 2_000,
-        connectionsCheckingInterval: IDLE / 2,
+        connectionsCheckingInterval: this.#idle / 2,
       },
       (req, res) => {
         if (options.takes?.(req, res)) return;
@@ -59,7 +63,7 @@ export class ApiServer {
       },
     );
     this.server.maxConnections = options.most;
-    this.server.timeout = IDLE;
+    this.server.timeout = this.#idle;
   }
 
   /** Rejects with what the kernel says. */
@@ -122,7 +126,7 @@ export class ApiServer {
         return AbortSignal.any([gone.signal, ending]);
       },
     } satisfies ApiRequest);
-    req.socket.setTimeout(IDLE);
+    req.socket.setTimeout(this.#idle);
     if (!('stream' in reply)) return write(req, res, reply, headers);
     this.#streams.admit();
     return this.#streams.write(req, res, reply.stream, { ...headers, 'content-type': reply.type });

@@ -70,7 +70,7 @@ export function refuseStrangeName({ headers }: Pick<IncomingMessage, 'headers'>)
   );
 }
 
-export interface PublicParts extends Pick<ServerOptions, 'onFault' | 'streams'> {
+export interface PublicParts extends Pick<ServerOptions, 'onFault' | 'streams' | 'idle'> {
   readonly ready: () => boolean;
   readonly routes: readonly Route[];
 }
