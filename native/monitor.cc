@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "channel.h"
 #include "clock.h"
 #include "hint.h"
 #include "js.h"
@@ -69,7 +70,6 @@ class Monitor : public std::enable_shared_from_this<Monitor> {
   }
 
  private:
-  static void EnvClosing(void* self);
   static void ThreadMain(void* self);
 
   // Helper thread.
@@ -88,7 +88,6 @@ class Monitor : public std::enable_shared_from_this<Monitor> {
   void Lost();
   void Post();
 
-  std::shared_ptr<Monitor> self_;  // kept until the channel is finalized
   Thread thread_;
   Channel channel_;
   std::atomic<bool> in_flight_{false};
@@ -119,19 +118,7 @@ Failure Monitor::Open(Napi::Env env, int protocol, std::vector<uint32_t> groups,
   netns_fd_ = netns_fd;
   quiet_ms_ = quiet_ms;
   own_port_ = own_port;
-  self_ = shared_from_this();
-  channel_ = Channel::New(
-      env, on_hints, "loden netlink monitor", 0, 1, this,
-      [](Napi::Env finalizing, void*, Monitor* self) {
-        napi_remove_env_cleanup_hook(finalizing, &Monitor::EnvClosing, self);
-        self->thread_.Join();
-        const std::shared_ptr<Monitor> last = std::move(self->self_);
-      },
-      static_cast<void*>(nullptr));
-  channel_.Unref(env);
-  // Added after the channel's own hook, so it runs before it: the thread is gone when the channel goes.
-  napi_add_env_cleanup_hook(env, &Monitor::EnvClosing, this);
-
+  channel_ = OpenChannel<Channel>(env, on_hints, "loden netlink monitor", shared_from_this(), &thread_);
   Failure failure = thread_.Start(&Monitor::ThreadMain, this);
   if (failure) {
     channel_.Release();
@@ -139,12 +126,6 @@ Failure Monitor::Open(Napi::Env env, int protocol, std::vector<uint32_t> groups,
   }
   opened_.acquire();
   return open_failure_;
-}
-
-void Monitor::EnvClosing(void* self) {
-  auto* monitor = static_cast<Monitor*>(self);
-  monitor->thread_.Stop();
-  monitor->thread_.Join();
 }
 
 void Monitor::ThreadMain(void* self) {

@@ -1,35 +1,30 @@
 #include "prober.h"
 
 #include <errno.h>
-#include <netinet/icmp6.h>
 #include <poll.h>
-#include <sys/random.h>
-#include <time.h>
 
 #include <atomic>
 #include <climits>
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <semaphore>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "channel.h"
 #include "clock.h"
 #include "js.h"
 #include "netlink_socket.h"
+#include "prober_pending.h"
 #include "prober_sockets.h"
 #include "thread.h"
 
 namespace loden {
 namespace {
 
-using core::ProbeAnswer;
-using core::ProbeKind;
-
-// Probes that are waited for; a later one with the same remainder takes the place of an earlier one. A power of two.
-constexpr size_t kPending = 2048;
 constexpr size_t kMostQueued = 1024;
 // Packets sent, and packets read, at a time: answers to all of a long batch would not fit the receive buffer.
 constexpr size_t kSendAtOnce = 32;
@@ -37,37 +32,8 @@ constexpr int kBurst = 128;
 // Milliseconds from the first result on in which more are gathered: their times are the kernel's, so nothing is lost by waiting.
 constexpr int kGather = 4;
 
-// As JavaScript gives it: 28 bytes in this machine's order.
-struct Probe {
-  uint32_t token;
-  uint16_t size;
-  uint16_t port;
-  uint8_t kind;
-  uint8_t family;
-  uint16_t zero;
-  uint8_t address[16];
-};
-static_assert(sizeof(Probe) == 28);
-
-struct Pending {
-  bool waits = false;
-  ProbeKind kind = ProbeKind::kEcho;
-  core::Address to;
-  core::ProbeMark mark;
-  int64_t sent = 0;       // CLOCK_REALTIME, nanoseconds
-  int64_t sent_mono = 0;  // CLOCK_MONOTONIC
-};
-
-// The kinds of results, as in src/native/prober.ts.
-enum class What { kAnswered = 0, kNotSent = 1, kUnreachable = 2, kTooBig = 3 };
 // token, what, value
 using Results = std::vector<double>;
-
-int64_t Nanoseconds(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 class Prober;
 void Deliver(Napi::Env env, Napi::Function on_results, Prober* prober, Results* results);
@@ -90,18 +56,14 @@ class Prober : public std::enable_shared_from_this<Prober> {
   }
 
  private:
-  static void EnvClosing(void* self);
   static void ThreadMain(void* self);
 
   // Helper thread.
   void Loop();
-  void Send(const Probe& probe);
   // True: there may be more.
   bool Receive(uint8_t family);
-  void Judge(const ProberSockets::Received& received);
-  void Tell(uint32_t token, What what, double value);
+  void Tell(const std::optional<ProbeResult>& result);
 
-  std::shared_ptr<Prober> self_;  // kept until the channel is finalized
   Thread thread_;
   Channel channel_;
   std::atomic<bool> in_flight_{false};
@@ -112,7 +74,7 @@ class Prober : public std::enable_shared_from_this<Prober> {
   // Set before the thread starts, then only the thread's.
   int netns_fd_ = -1;
   ProberSockets sockets_;
-  std::vector<Pending> pending_;
+  PendingProbes pending_;
   Results results_;
   int64_t due_ = 0;  // when to post, if there is anything to
   Failure open_failure_;
@@ -121,31 +83,13 @@ class Prober : public std::enable_shared_from_this<Prober> {
 
 Failure Prober::Open(Napi::Env env, int netns_fd, Napi::Function on_results) {
   netns_fd_ = netns_fd;
-  pending_.resize(kPending);
-  self_ = shared_from_this();
-  channel_ = Channel::New(
-      env, on_results, "loden prober", 0, 1, this,
-      [](Napi::Env finalizing, void*, Prober* self) {
-        napi_remove_env_cleanup_hook(finalizing, &Prober::EnvClosing, self);
-        self->thread_.Join();
-        const std::shared_ptr<Prober> last = std::move(self->self_);
-      },
-      static_cast<void*>(nullptr));
-  channel_.Unref(env);
-  // Added after the channel's own hook, so it runs before it: the thread is gone when the channel goes.
-  napi_add_env_cleanup_hook(env, &Prober::EnvClosing, this);
+  channel_ = OpenChannel<Channel>(env, on_results, "loden prober", shared_from_this(), &thread_);
   if (const Failure failure = thread_.Start(&Prober::ThreadMain, this, "loden-prober")) {
     channel_.Release();
     return failure;
   }
   opened_.acquire();
   return open_failure_;
-}
-
-void Prober::EnvClosing(void* self) {
-  auto* prober = static_cast<Prober*>(self);
-  prober->thread_.Stop();
-  prober->thread_.Join();
 }
 
 void Prober::ThreadMain(void* self) {
@@ -194,28 +138,11 @@ void Prober::Loop() {
       const std::lock_guard lock(mutex_);
       todo.swap(queue_);
     }
-    for (size_t i = 0; i < kSendAtOnce && done < todo.size(); i++) Send(todo[done++]);
+    for (size_t i = 0; i < kSendAtOnce && done < todo.size(); i++) Tell(pending_.Send(todo[done++], sockets_));
     more = false;
     if (ready[1].revents != 0) more = Receive(4);
     if (ready[2].revents != 0) more = Receive(6) || more;
   }
-}
-
-void Prober::Send(const Probe& probe) {
-  Pending& its = pending_[probe.token % kPending];
-  its = {};
-  its.kind = static_cast<ProbeKind>(probe.kind);
-  its.to.family = probe.family;
-  memcpy(its.to.bytes, probe.address, probe.family == 4 ? 4 : 16);
-  its.mark = {sockets_.magic(), probe.token, 0};
-  if (getrandom(&its.mark.nonce, sizeof its.mark.nonce, 0) != sizeof its.mark.nonce) {
-    return Tell(probe.token, What::kNotSent, EAGAIN);
-  }
-  its.sent = Nanoseconds(CLOCK_REALTIME);
-  its.sent_mono = Nanoseconds(CLOCK_MONOTONIC);
-  const int error = sockets_.Send(its.kind, its.to, probe.port, probe.size, its.mark);
-  if (error != 0) return Tell(probe.token, What::kNotSent, error);
-  its.waits = true;
 }
 
 bool Prober::Receive(uint8_t family) {
@@ -227,38 +154,18 @@ bool Prober::Receive(uint8_t family) {
       case ProberSockets::Got::kOther:
         continue;
       case ProberSockets::Got::kAnswer:
-        Judge(received);
+        Tell(pending_.Judge(received));
     }
   }
   return true;
 }
 
-// Whoever has not seen the probe does not know its nonce.
-void Prober::Judge(const ProberSockets::Received& received) {
-  const ProbeAnswer& answer = received.answer;
-  Pending& its = pending_[answer.mark.token % kPending];
-  if (!its.waits || answer.mark.token != its.mark.token || answer.mark.nonce != its.mark.nonce) return;
-  const bool echo = its.kind == ProbeKind::kEcho;
-  const bool reply = answer.what == ProbeAnswer::What::kEchoReply;
-  const bool from_target = received.from == its.to;
-  if (reply ? !echo || !from_target : answer.of_udp == echo || !(answer.destination == its.to)) return;
-  its.waits = false;
-  if (answer.what == ProbeAnswer::What::kTooBig) return Tell(its.mark.token, What::kTooBig, answer.mtu);
-  // That nothing listens there, or that it may not be asked, is the answer to a datagram: whole it has arrived.
-  if (!reply && (echo || !from_target)) {
-    return Tell(its.mark.token, What::kUnreachable, answer.type << 8 | answer.code);
-  }
-  // The arrival is told by the clock that can be set; it cannot have been later than now.
-  const int64_t longest = Nanoseconds(CLOCK_MONOTONIC) - its.sent_mono;
-  const int64_t rtt = received.at - its.sent;
-  Tell(its.mark.token, What::kAnswered, static_cast<double>(rtt > 0 && rtt <= longest ? rtt : longest));
-}
-
-void Prober::Tell(uint32_t token, What what, double value) {
+void Prober::Tell(const std::optional<ProbeResult>& result) {
+  if (!result) return;
   if (results_.empty()) due_ = NowMs() + kGather;
-  results_.push_back(token);
-  results_.push_back(static_cast<double>(what));
-  results_.push_back(value);
+  results_.push_back(result->token);
+  results_.push_back(static_cast<double>(result->what));
+  results_.push_back(result->value);
 }
 
 void Deliver(Napi::Env env, Napi::Function on_results, Prober* prober, Results* raw) {
@@ -273,11 +180,6 @@ void Deliver(Napi::Env env, Napi::Function on_results, Prober* prober, Results* 
   if (env.IsExceptionPending()) napi_fatal_exception(env, env.GetAndClearPendingException().Value());
 }
 
-bool IsProbe(const Probe& probe) {
-  return probe.kind <= 2 && (probe.family == 4 || probe.family == 6) && probe.size >= core::LeastProbe(probe.family) &&
-         (probe.kind == 0 || probe.port != 0);
-}
-
 Napi::Value SendProbes(const Napi::CallbackInfo& info, Prober& prober) {
   const Napi::Env env = info.Env();
   if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
@@ -288,7 +190,7 @@ Napi::Value SendProbes(const Napi::CallbackInfo& info, Prober& prober) {
   std::vector<Probe> probes(bytes.ByteLength() / sizeof(Probe));
   if (!probes.empty()) memcpy(probes.data(), bytes.Data(), bytes.ByteLength());
   for (const Probe& probe : probes) {
-    if (!IsProbe(probe)) return ThrowType(env, "no such probe: kind, family, size or port is wrong");
+    if (!probe.IsOne()) return ThrowType(env, "no such probe: kind, family, size or port is wrong");
   }
   return Napi::Boolean::New(env, !prober.closed() && prober.Submit(probes));
 }

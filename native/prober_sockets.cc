@@ -140,24 +140,19 @@ Failure ProberSockets::Open() {
   memcpy(&identifier_, random + 4, 2);
   buffer_.resize(kMostBytes);
   for (const uint8_t family : {4, 6}) {
-    Family& its = Of(family);
-    its.failure = OpenFamily(family);
-    if (!its.failure) continue;
-    for (int* fd : {&its.icmp, &its.udp, &its.raw}) {
-      if (*fd >= 0) close(*fd);
-      *fd = -1;
-    }
+    const Failure failure = OpenFamily(family);
+    if (!failure) continue;
+    Of(family).Close();
+    Of(family).failure = failure;
   }
   return Of(6).failure ? Of(4).failure : Failure{};
 }
 
-void ProberSockets::Close() {
-  for (Family& its : families_) {
-    for (const int fd : {its.icmp, its.udp, its.raw}) {
-      if (fd >= 0) close(fd);
-    }
-    its = {};
+void ProberSockets::Family::Close() {
+  for (const int fd : {icmp, udp, raw}) {
+    if (fd >= 0) close(fd);
   }
+  *this = {};
 }
 
 Failure ProberSockets::OpenFamily(uint8_t family) {

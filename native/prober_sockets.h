@@ -20,7 +20,9 @@ class ProberSockets {
 
   // In the calling thread's network namespace. Fails when neither family can be had; where one cannot, its probes fail with the reason.
   Failure Open();
-  void Close();
+  void Close() {
+    for (Family& its : families_) its.Close();
+  }
 
   // Of all probes of these sockets.
   uint32_t magic() const { return magic_; }
@@ -46,6 +48,8 @@ class ProberSockets {
     int raw = -1;
     uint16_t port = 0;
     Failure failure;
+
+    void Close();
   };
   Family& Of(uint8_t family) { return families_[family == 6]; }
   const Family& Of(uint8_t family) const { return families_[family == 6]; }
