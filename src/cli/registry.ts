@@ -18,6 +18,7 @@ import { peers } from './commands/peers.ts';
 import { run } from './commands/run.ts';
 import { status } from './commands/status.ts';
 import { version } from './commands/version.ts';
+import { why } from './commands/why.ts';
 
 /** Every command, in the order of `--help`. */
 export const COMMANDS: readonly Command[] = [
@@ -28,6 +29,7 @@ export const COMMANDS: readonly Command[] = [
   leasesRelease,
   status,
   peers,
+  why,
   doctor,
   configShow,
   configValidate,

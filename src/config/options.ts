@@ -330,6 +330,17 @@ export const OPTIONS = {
     { commands: ['events'] },
   ),
   kind: several('Output', choice(...EVENT_KINDS), 'Only events of this kind.', { commands: ['events'] }),
+  from: perhaps(
+    'Output',
+    text,
+    "Where the packet comes from: a pod's address on this host; else the host itself.",
+    {
+      commands: ['why'],
+    },
+  ),
+  port: perhaps('Output', text, 'The port asked about, e.g. tcp:443 or udp:53; else an ICMP echo.', {
+    commands: ['why'],
+  }),
   only: several('Output', text, 'Only this check, by its id (--list).', { commands: ['doctor'] }),
   list: one('Output', boolean, 'false', 'Only tell which checks there are.', { commands: ['doctor'] }),
   root: one('Files', path, '/', "Where this host's file system is seen, from inside a container.", {

@@ -134,11 +134,11 @@ function packetOf(d: Datagram, sport: number): Packet {
 
 /** The three hooks of a forwarded packet one after the other. */
 function through(firewall: Firewall, packet: Packet): Judgment {
-  const first = judge(firewall, 'prerouting', packet);
-  if (first.verdict !== 'accept') return first;
-  const second = judge(firewall, 'forward', { ...first.packet, oif: 'out0' });
-  if (second.verdict !== 'accept') return second;
-  return judge(firewall, 'postrouting', second.packet);
+  const before = judge(firewall, 'prerouting', packet);
+  if (before.verdict !== 'accept') return before;
+  const during = judge(firewall, 'forward', { ...before.packet, oif: 'out0' });
+  if (during.verdict !== 'accept') return during;
+  return judge(firewall, 'postrouting', during.packet);
 }
 
 const datagram: fc.Arbitrary<Datagram> = fc.oneof(
@@ -249,6 +249,7 @@ const MATCHES = [
 ];
 const ENDS = [
   ...['accept', 'drop', 'return', 'continue', 'reject', 'counter', 'counter drop', 'counter accept'],
+  ...['reject with icmpx admin-prohibited', 'meta l4proto tcp reject with tcp reset'],
   ...[
     'meta mark set 1',
     'meta mark set meta mark or 2',
@@ -295,17 +296,18 @@ const BASES = [
 const base = fc.record({
   hook: fc.constantFrom(...BASES),
   policy: fc.constantFrom('accept', 'accept', 'accept', 'drop'),
-  rules: rules([...ENDS, ...ENDS, 'jump first', 'goto first', 'jump second', 'goto second', 'notrack']),
+  rules: rules([...ENDS, ...ENDS, 'jump chain1', 'goto chain1', 'jump chain2', 'goto chain2', 'notrack']),
 });
 
 const nftRules = fc
   .record({
     bases: fc.array(base, { minLength: 1, maxLength: 3 }),
-    first: rules([...ENDS, 'jump second', 'goto second']),
-    second: rules(ENDS),
+    chain1: rules([...ENDS, 'jump chain2', 'goto chain2']),
+    // The map jumps there.
+    chain2: rules(ENDS.filter((end) => !end.includes('@verdicts'))),
     nat: fc.boolean(),
   })
-  .map(({ bases, first, second, nat }) => {
+  .map(({ bases, chain1, chain2, nat }) => {
     const chain = (name: string, head: string, list: readonly string[]) =>
       `chain ${name} {\n${head}\n${list.join('\n')}\n}`;
     return `table inet tried {
@@ -313,9 +315,9 @@ const nftRules = fc
       set pairs { type ipv4_addr . inet_service; flags interval; elements = { 10.1.0.2 . 5000-5002, 10.1.0.3/32 . 5007 } }
       set grown { type ipv4_addr; flags dynamic; }
       set grown6 { type ipv6_addr; elements = { fd00:1::2 } }
-      map verdicts { type inet_service : verdict; elements = { 5001 : jump second, 5002 : drop, 5003 : return } }
-      ${chain('second', '', second)}
-      ${chain('first', '', first)}
+      map verdicts { type inet_service : verdict; elements = { 5001 : jump chain2, 5002 : drop, 5003 : return } }
+      ${chain('chain2', '', chain2)}
+      ${chain('chain1', '', chain1)}
       ${bases
         .map(({ hook, policy, rules }, i) => {
           const [name, priority] = hook.split(' ');
@@ -325,7 +327,7 @@ const nftRules = fc
           return chain(
             `base${i}`,
             head,
-            reject ? kept.filter((r) => !/reject|first|second|@verdicts/.test(r)) : kept,
+            reject ? kept.filter((r) => !/reject|chain1|chain2|@verdicts/.test(r)) : kept,
           );
         })
         .join('\n')}

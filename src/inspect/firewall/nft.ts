@@ -1,7 +1,7 @@
 import { isObject } from '../../fields.ts';
 import type { Family } from '../../net/addr.ts';
 import { fieldsOf, mapPick, matchTest, numberOf, type Sets } from './nftValues.ts';
-import type { Hook } from './packet.ts';
+import type { Hook, Packet, Tri } from './packet.ts';
 import type { BaseChain, NatKind, Rule, Step, Verdict } from './rules.ts';
 
 /** Tables of nftables as `nft -j list …` prints them (libnftables-json(5)), hostile until read here. */
@@ -148,6 +148,7 @@ function stepsOf(expr: unknown, sets: Sets): readonly Step[] {
   if (NO_EFFECT.has(kind)) return [];
   if (MAY_NOT_APPLY.has(kind)) return [UNSURE];
   if (NAT.has(kind)) return natSteps(kind as NatKind, body);
+  if (kind === 'reject') return rejectSteps(body);
   const verdict = verdictOf(expr);
   if (verdict) return [{ kind: 'verdict', verdict }];
   switch (kind) {
@@ -177,6 +178,23 @@ function verdictOf(expr: Json): Verdict | undefined {
     if (isObject(body)) return { to, chain: String(body.target) };
   }
   return undefined;
+}
+
+/** A kind of answer that only fits some packets: nft leaves the match that goes with it out of the listing. */
+function rejectSteps(body: unknown): readonly Step[] {
+  const type = isObject(body) ? body.type : undefined;
+  const only: ((p: Packet) => Tri) | undefined =
+    type === 'icmp'
+      ? (p) => p.family === 4
+      : type === 'icmpv6'
+        ? (p) => p.family === 6
+        : type === 'tcp reset'
+          ? (p) => (p.proto === undefined ? undefined : p.proto === 6)
+          : undefined;
+  return [
+    ...(only ? [{ kind: 'test', test: only } satisfies Step] : []),
+    { kind: 'verdict', verdict: { to: 'reject' } },
+  ];
 }
 
 function natSteps(kind: NatKind, body: unknown): readonly Step[] {
