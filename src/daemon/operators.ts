@@ -47,22 +47,33 @@ const noted =
     return answer;
   };
 
+/** Every route but health, the page and the plugin's, and how to end what they go on doing. */
+export function operatorRoutes(parts: OperatorParts): {
+  readonly routes: readonly Route[];
+  readonly stop: () => void;
+} {
+  const matrix = matrixRoutes(parts);
+  return {
+    routes: [...routes(parts), ...matrix.routes, ...metricsRoutes(sources(parts))],
+    stop: () => matrix.stop(),
+  };
+}
+
 /**
  * Opens what operators and the plugin speak to: the control socket, --metrics-addr, --healthz-port. Throws LodenError when one cannot be
  * listened on.
  */
 export async function serveOperators(parts: OperatorParts, stack: AsyncDisposableStack): Promise<void> {
   const { options, log, daemon, events, cni } = parts;
-  const matrix = matrixRoutes(parts);
-  stack.defer(() => matrix.stop());
-  const table: readonly Route[] = [...routes(parts), ...matrix.routes, ...metricsRoutes(sources(parts))];
+  const table = operatorRoutes(parts);
+  stack.defer(table.stop);
   const ready = () => daemon.ready;
   const onFault = (err: unknown, method: string, path: string): void =>
     log.error({ err, method, path: path.slice(0, 200) }, 'a request could not be answered');
   stack.use(
     await serveControl(join(options.runDir, FILES.controlSocket), {
       ready,
-      routes: table,
+      routes: table.routes,
       plugin: noted((call) => cni.handle(call), events),
       onFault,
     }),
@@ -70,6 +81,7 @@ export async function serveOperators(parts: OperatorParts, stack: AsyncDisposabl
   // From here on its time runs: what the socket's calls take is not added to it.
   stack.defer(() => cni.end());
   const { metrics, healthz } = options;
-  if (metrics) stack.use(await servePublic(metrics, { ready, routes: [...table, ...pageRoutes()], onFault }));
+  if (metrics)
+    stack.use(await servePublic(metrics, { ready, routes: [...table.routes, ...pageRoutes()], onFault }));
   if (healthz) stack.use(await serveHealth(healthz.ip, healthz.port, ready));
 }

@@ -48,7 +48,7 @@ export function* objectRows({
       else if (!last || !sameWish(last, o)) yield row('missing', null);
       else if (missing.has(key)) {
         const dev = o.kind === 'link' ? o.vxlan?.underlay : deviceOf(o);
-        yield row('missing', dev === undefined ? null : `it waits for link ${dev}`);
+        yield row('missing', trouble?.error ?? (dev === undefined ? null : `it waits for link ${dev}`));
       } else yield row('inSync', null);
     }
   }
