@@ -205,6 +205,16 @@ const DRIFT: readonly Drift[] = [
   ],
 ];
 
+/** While our device is told to leave checksums alone. */
+const CHECKSUM_DRIFT: readonly Drift[] = [
+  ['it is told to fill them in', [change({ ...tunnel(4), txChecksum: true }, 'txChecksum')], ['link']],
+  [
+    'the device is deleted',
+    [{ do: 'deleteLink', dev: 'flannel.1' }],
+    ['link', 'sysctl', 'address', 'neigh', 'neigh', 'neigh', 'fdb', 'fdb', 'fdb', 'route', 'route', 'route'],
+  ],
+];
+
 const TUN_DRIFT: readonly Drift[] = [
   [
     'the device is deleted',
@@ -321,6 +331,41 @@ export function scenarios(create: () => Promise<World>): void {
     expect(work.errors).toEqual([]);
   };
   test.for(DRIFT)('puts it right when %s', (drift) => expectRepair(overlay(3), drift));
+  test.for(CHECKSUM_DRIFT)('puts the checksums of a device right when %s', (drift) =>
+    expectRepair(
+      overlay(3).map((o) => (o.kind === 'link' && o.vxlan ? { ...o, txChecksum: false } : o)),
+      drift,
+    ),
+  );
+
+  test('leaves to others what a device does about checksums, unless it is wished', async () => {
+    await using world = await create();
+    await using work = await AtWork.on(world.kernel);
+    await work.want(overlay(1));
+    const seen = async () =>
+      (await world.others.links()).find(({ name }) => name === 'flannel.1')?.vxlan?.txChecksum;
+    const wish = (on: boolean | undefined) =>
+      work.want(
+        overlay(1).map((o) =>
+          o.kind === 'link' && o.vxlan && on !== undefined ? { ...o, txChecksum: on } : o,
+        ),
+      );
+    expect(await seen()).toBe(true);
+    expect(await carryOut(world.others, change({ ...tunnel(4), txChecksum: false }, 'txChecksum'))).toBe(
+      'ok',
+    );
+    await work.calm();
+    await work.want(overlay(2));
+    expect(await seen()).toBe(false);
+    await wish(true);
+    expect(await seen()).toBe(true);
+    await wish(false);
+    expect(await seen()).toBe(false);
+    await wish(undefined);
+    expect(await seen()).toBe(false);
+    expect(work.repairs('link')).toBe(0);
+  });
+
   test.for(TUN_DRIFT)('puts a TUN right when %s', (drift) => expectRepair(tunOverlay(), drift));
 
   test('a bridge with our own subnet inside the network is no conflict, any other is told', async () => {

@@ -139,6 +139,9 @@ export const tunOverlay = (): readonly KernelObject[] => [
 
 type Way = 'tunnel' | 'direct' | 'blackhole' | 'none';
 
+/** Mostly nothing is wished of checksums. */
+const offload = { txChecksum: fc.constantFrom(undefined, undefined, false, true) };
+
 /** Any wish that a kernel with `u0` up and addressed can fulfil; it collides with what {@link change} leaves behind. */
 export const wish: fc.Arbitrary<readonly KernelObject[]> = fc
   .record({
@@ -148,12 +151,14 @@ export const wish: fc.Arbitrary<readonly KernelObject[]> = fc
         mtu: fc.constantFrom(1400, 1430),
         vni: fc.constantFrom(1, 2),
         low: fc.boolean(),
+        ...offload,
       }),
       6: fc.record({
         mac: fc.nat(2),
         mtu: fc.constantFrom(1400, 1430),
         vni: fc.constantFrom(1, 2),
         low: fc.boolean(),
+        ...offload,
       }),
     }),
     tun: fc.option(
@@ -186,8 +191,9 @@ export const wish: fc.Arbitrary<readonly KernelObject[]> = fc
       [4, own[0]!],
       [6, own[1]!],
     ] as const) {
-      const { mac: last, ...rest } = links[family];
-      objects.push(tunnel(family, { ...rest, mac: localMac([2, 0, 0, 0, 0, last]) }));
+      const { mac: last, txChecksum, ...rest } = links[family];
+      const wished = txChecksum === undefined ? rest : { ...rest, txChecksum };
+      objects.push(tunnel(family, { ...wished, mac: localMac([2, 0, 0, 0, 0, last]) }));
       objects.push({ kind: 'address', dev: DEVICE[family], addr: prefix(text) });
     }
     for (const { family, n, way, mtu, mac: last } of peers) {

@@ -311,6 +311,8 @@ describe('a step', () => {
     expect(await to({ ...tunnel(4), vxlan: { ...vxlan, underlay: 'cni0' } })).toEqual(inPlace);
     expect(await to({ ...tunnel(4), vxlan: { ...vxlan, learning: true } })).toEqual(inPlace);
     expect(await to({ ...tunnel(4), mtu: 1300 })).toEqual(inPlace);
+    expect(await to({ ...tunnel(4), txChecksum: false })).toEqual(inPlace);
+    expect(await to({ ...tunnel(4), txChecksum: true })).toEqual([]);
     expect(await to({ ...tunnel(4), mac: mac('02:00:00:00:00:77') })).toEqual(inPlace);
   });
 
