@@ -24,7 +24,8 @@ const PLAIN = paint(false);
 const COLOURS = paint(true);
 const golden = (name: string): string => `golden/cli-${name}.txt`;
 /** What colours add, and nothing else. */
-const COLOUR = /\u001b\[\d{1,2}m/g;
+const ESC = String.fromCharCode(27);
+const COLOUR = new RegExp(`${ESC}\\[\\d{1,2}m`, 'g');
 const withoutColours = (text: string): string => text.replace(COLOUR, '');
 
 describe('loden status', () => {

@@ -36,9 +36,7 @@ export function renderNetworkChange(change: NetworkChangeJson, paint: Paint, ref
   for (const key of unknownKeys)
     lines.push(`${paint.warn('unknown')}: ${printable(key)} means nothing to this version`);
   if (orphans.length > 0) {
-    lines.push(
-      `${paint.bad(`${count(orphans.length, 'lease')} ${change.done === 'set' ? 'are' : 'would be'} orphaned`)}:`,
-    );
+    lines.push(`${paint.bad(`orphans ${count(orphans.length, 'lease')}`)}:`);
     for (const { subnets, publicIP, why } of orphans.slice(0, LISTED))
       lines.push(
         `  ${printable(subnets.join(', '))} of ${printable(publicIP ?? 'nobody')}: ${printable(why)}`,

@@ -114,7 +114,7 @@ function kernelRows({ kernel }: StatusJson, paint: Paint): Row[] {
     ).map(([, text]): Row => ['failing', text]),
     ...list(
       'conflict',
-      kernel.conflicts.map((c) => `${printable(c.object)}: ${printable(c.with)}`),
+      kernel.conflicts.map((c) => `${printable(c.object)}: ${printable(c.with)} is in the way`),
       paint.bad,
     ),
     ['repairs', repairs.map(([kind, n]) => `${n} ${printable(kind)}`).join(', ') || 'none since the start'],
