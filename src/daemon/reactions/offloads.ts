@@ -253,10 +253,10 @@ function parsed(text: string | undefined): unknown {
   }
 }
 
-/** Any that answer. */
+/** Any that may answer; after a change of the uplink nobody has asked yet. */
 function somePaths({ paths }: Pick<Probing, 'paths'>, device: string): string[] {
   return Iterator.from(paths)
-    .filter(([, { target, health }]) => target.dev === device && target.offloads && health === 'reachable')
+    .filter(([, { target, health }]) => target.dev === device && target.offloads && health !== 'unreachable')
     .map(([path]) => path)
     .take(ASKED)
     .toArray();
