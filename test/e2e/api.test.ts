@@ -111,7 +111,41 @@ test('a running daemon answers as docs/openapi.json says: vxlan, two families, p
   expect(await post({ to: '\u0000\ud800' })).toBe(404);
   expect(await post({ to: peer.key }, { 'content-type': 'text/plain' })).toBe(415);
   expect(await post({ to: 'x'.repeat(300_000) })).toBe(413);
+  await changes(host);
 });
+
+/** What operators change in etcd, by way of the daemon: done, done already, refused, wrong. */
+async function changes(host: Host): Promise<void> {
+  const act = async (method: string, path: string, real: string, body?: unknown) => {
+    const { status, body: text } = await held(host, method, path, real, { body });
+    const told = JSON.parse(text) as { done?: string; error?: { code: string } };
+    return [status, told.done ?? told.error?.code];
+  };
+  const reserve = (body: unknown) => act('POST', '/v1/reservations', '/v1/reservations', body);
+  const network = (body: unknown) => act('PUT', '/v1/network', '/v1/network', body);
+  const release = (key: string) => act('DELETE', '/v1/leases/{key}', `/v1/leases/${key}`);
+  const { node } = await host.get<StatusJson>('/v1/status');
+  const free = '10.42.7.0/24,fd00:42:0:7::/64';
+  expect(await reserve({ subnet: '10.42.255.0/24', node: 'ffffffff' })).toEqual([409, 'refused']);
+  expect(await reserve({ subnet: free, node: 5 })).toEqual([400, 'bad-request']);
+  expect(await reserve({ subnet: 'nothing', node })).toEqual([400, 'bad-request']);
+  const own = encodeURIComponent((await host.get<StatusJson>('/v1/status')).lease.lease!.key);
+  expect(await reserve({ subnet: decodeURIComponent(own), node })).toEqual([200, 'reserved']);
+  expect(await reserve({ subnet: decodeURIComponent(own), node })).toEqual([200, 'nothing']);
+  expect(await release(own)).toEqual([200, 'released']);
+  expect(await release('nothing')).toEqual([400, 'bad-request']);
+  expect(await release(`${own}?force=perhaps`)).toEqual([400, 'bad-request']);
+  const { network: now } = await host.get<ConfigJson>('/v1/config');
+  const config = JSON.stringify(now.config);
+  expect(await network({ config })).toEqual([200, 'nothing']);
+  expect(await network({ config: config.replace('vxlan', 'vxlan","Port":"x') })).toEqual([422, 'config']);
+  expect(await network({ config: config.replace('10.42.', '10.43.'), dryRun: true })).toEqual([
+    200,
+    'dry-run',
+  ]);
+  expect(await network({ config: config.replace('10.42.', '10.43.') })).toEqual([409, 'refused']);
+  expect(await network({ config, more: 1 })).toEqual([400, 'bad-request']);
+}
 
 test('a running daemon answers as docs/openapi.json says: udp, without probes', async () => {
   await using cluster = await Cluster.create({ backend: { Type: 'udp' }, args: ['--probe-interval', '0'] });
