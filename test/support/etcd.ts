@@ -38,9 +38,9 @@ export class LocalEtcd implements AsyncDisposable {
   }
 
   /** `start` false: made, but not running yet. */
-  static async create(options: { tls?: boolean; start?: boolean } = {}): Promise<LocalEtcd> {
+  static async create(options: { tls?: boolean; days?: number; start?: boolean } = {}): Promise<LocalEtcd> {
     const dir = thisProcess().tempDir('etcd');
-    const pki = options.tls ? await makePki(dir) : undefined;
+    const pki = options.tls ? await makePki(dir, undefined, options.days) : undefined;
     const etcd = new LocalEtcd(dir, [await freePort(), await freePort()], pki);
     if (options.start !== false) await etcd.start();
     return etcd;
@@ -188,8 +188,8 @@ export interface StoredKey {
   readonly lease: string;
 }
 
-/** In a directory; the server at these addresses, as OpenSSL names them. */
-export async function makePki(dir: string, server = 'IP:127.0.0.1'): Promise<Pki> {
+/** In a directory; the server at these addresses, as OpenSSL names them; valid for so many days. */
+export async function makePki(dir: string, server = 'IP:127.0.0.1', days = 2): Promise<Pki> {
   const at = (name: string) => join(dir, name);
   const openssl = (...args: string[]) => run(['openssl', ...args]);
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
@@ -204,11 +204,11 @@ export async function makePki(dir: string, server = 'IP:127.0.0.1'): Promise<Pki
     '-subj',
     '/CN=test-ca',
     '-days',
-    '2',
+    String(days),
   );
   for (const name of ['server', 'client']) {
     await openssl(
-      ...['req', '-x509', ...newKey, '-CA', at('ca.crt'), '-CAkey', at('ca.key'), '-days', '2'],
+      ...['req', '-x509', ...newKey, '-CA', at('ca.crt'), '-CAkey', at('ca.key'), '-days', String(days)],
       ...['-keyout', at(`${name}.key`), '-out', at(`${name}.crt`), '-subj', `/CN=${name}`],
       ...['-addext', `subjectAltName=${server}`, '-addext', 'basicConstraints=critical,CA:FALSE'],
     );

@@ -14,10 +14,12 @@ interface Place {
 
 /** Reads what {@link RuleRef.where} says. iptables' own tables are nft's too, and are changed by iptables. */
 export function placeOf(where: string, family: 4 | 6): Place | undefined {
-  const [, tool, table, chain] = /^(?:(\S+), )?table (.+), chain (\S+)$/.exec(where) ?? [];
-  if (!table || !chain) return undefined;
+  const [, nft, tool, inner, chain] =
+    /^(?:nft table (.+)|(\S+), table (\S+)), chain (\S+)$/.exec(where) ?? [];
+  if (!chain) return undefined;
   const plain = family === 4 ? 'iptables' : 'ip6tables';
-  if (tool !== undefined && tool !== 'nft') return { tool, table, chain };
+  if (tool !== undefined && inner !== undefined) return { tool, table: inner, chain };
+  const table = nft!;
   const own = /^ip6? (filter|nat|mangle|raw|security)$/.exec(table)?.[1];
   if (own && chain === chain.toUpperCase()) return { tool: plain, table: own, chain };
   return { tool: 'nft', table, chain };

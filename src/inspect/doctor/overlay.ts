@@ -24,10 +24,10 @@ export interface Overlay {
   readonly config: NetworkConfig;
 }
 
-/** Undefined while nobody knows the network config. */
+/** Undefined while nobody knows the network config, or a daemon still goes by another one than etcd has. */
 export function overlayOf(facts: Pick<Facts, 'world'>): Overlay | undefined {
   const config = knownValue(facts.world.network);
-  if (!config) return undefined;
+  if (!config || knownValue(facts.world.config)?.network.inForce === false) return undefined;
   const families = [...config.families.keys()];
   const { type, options } = config.backend;
   const chosen = chooseBackend(config);

@@ -47,7 +47,8 @@ export const daemon: Check<Facts> = {
           'systemctl restart loden (no packet is lost)',
         ),
       );
-    for (const problem of status.problems) found.push(info(null, `the daemon says: ${problem}`));
+    for (const problem of status.problems.filter((p) => !status.reason?.includes(p)))
+      found.push(info(null, `the daemon says: ${problem}`));
     return orOk(found, `runs as process ${status.pid} since ${status.startedAt} and is ready`);
   },
 };

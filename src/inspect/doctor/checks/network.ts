@@ -11,7 +11,7 @@ export const networkConfig: Check<Facts> = {
   title: 'network config',
   look(facts) {
     const network = knownValue(facts.world.network);
-    const why = whyMissing(facts.world.network);
+    const why = whyMissing(facts.world.network)?.replace(/\s*\n\s*/g, ' ');
     if (!network) {
       const isWrong = /network config/.test(why ?? '');
       return [

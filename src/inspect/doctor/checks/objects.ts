@@ -1,3 +1,4 @@
+import type { StatusJson } from '../../../api/shapes.ts';
 import { knownValue } from '../../world.ts';
 import type { Facts } from '../facts.ts';
 import { type Check, type Found, failure, orOk, skipped, warning } from '../types.ts';
@@ -7,6 +8,16 @@ const NAMED = 5;
 /** Repairs that more than an accident must have caused. */
 const MANY = 100;
 
+type Failing = StatusJson['kernel']['failing'];
+
+/** Of what is told of an object several times, what the kernel says itself: not that others wait for it. */
+const ownWords = (failing: Failing): Failing =>
+  failing.filter(
+    (f) =>
+      !/wait for it$/.test(f.error) ||
+      !failing.some((o) => o.object === f.object && !/wait for it$/.test(o.error)),
+  );
+
 /** Does the kernel hold what the daemon wants? */
 export const objects: Check<Facts> = {
   id: 'objects',
@@ -15,7 +26,8 @@ export const objects: Check<Facts> = {
   look(facts) {
     const status = knownValue(facts.world.status);
     if (!status) return [skipped('only the daemon knows')];
-    const { failing, conflicts, objects: kinds, repairs } = status.kernel;
+    const { failing: all, conflicts, objects: kinds, repairs } = status.kernel;
+    const failing = ownWords(all);
     const found: Found[] = [];
     for (const { object, error } of failing.slice(0, NAMED))
       found.push(

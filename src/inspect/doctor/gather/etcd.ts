@@ -75,7 +75,13 @@ async function tryEndpoint(endpoint: string, options: StoreOptions, files: Tls):
   if (isHttps) {
     const shaken = await handshake(at, name, files);
     fact = { ...fact, certificate: shaken.certificate };
-    if (shaken.failed) return { ...fact, ...shaken.failed };
+    if (shaken.failed) {
+      // A server without TLS ends such a connection in one of several ways; that it answers without tells.
+      const plain = shaken.certificate ? undefined : await ask({ ...at, path: '/version' }, undefined);
+      return plain && !('error' in plain)
+        ? { ...fact, state: 'wrong-scheme', error: 'it does not speak TLS' }
+        : { ...fact, ...shaken.failed };
+    }
   }
   const plain = await ask({ ...at, path: '/version' }, isHttps ? { ...files, name } : undefined);
   if ('error' in plain) {
@@ -142,9 +148,7 @@ function handshake(
     });
     socket.setTimeout(STEP, () => failed('failing', `no answer to TLS within ${STEP / 1000} s`));
     socket.once('error', (e: NodeJS.ErrnoException) => {
-      const spoken = /wrong version number|packet length too long|EPROTO/.test(`${e.code} ${e.message}`);
-      if (spoken) failed('wrong-scheme', 'it does not speak TLS');
-      else failed('untrusted', certificateWords(e));
+      failed('untrusted', certificateWords(e));
     });
     socket.once('secureConnect', () => {
       const cert = socket.getPeerCertificate();

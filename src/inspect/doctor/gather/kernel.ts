@@ -43,12 +43,12 @@ export async function readKernel(root: string): Promise<KernelFacts> {
     configuration(root, version),
     read(join(modules, 'modules.builtin')),
     read(join(modules, 'modules.dep')),
-    read('/proc/modules'),
+    read(join(root, 'proc/modules')),
     exists('/dev/net/tun'),
     exists('/proc/net/if_inet6'),
   ]);
   const inSys = new Set<string>();
-  for (const { module } of FEATURES) if (await exists(`/sys/module/${module}`)) inSys.add(module);
+  for (const { module } of FEATURES) if (await exists(join(root, 'sys/module', module))) inSys.add(module);
   return {
     release: version,
     features: featureStates({ config, builtin, dep, loaded: loaded ?? '', inSys }),
