@@ -49,6 +49,10 @@ export function judge(firewall: Firewall, hook: Hook, packet: Packet): Judgment 
     // Once an address is translated, further chains of type nat are passed over.
     if (base.nat && nat?.sure) continue;
     const ends = walkBase(base, now, budget);
+    // It may not be asked at all: for a packet that is no connection's first, or untracked, or whose address is translated already.
+    if (base.nat && (now.ctState === undefined || nat)) {
+      ends.push({ verdict: 'accept', by: { where: base.where, text: 'not asked' }, packet: now });
+    }
     const through = ends.filter((e) => e.verdict === 'accept');
     const stops = ends.filter((e) => e.verdict !== 'accept');
     const [translated] = through.filter((e) => e.nat !== undefined);

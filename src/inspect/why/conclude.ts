@@ -1,5 +1,5 @@
 import { formatAddr } from '../../net/addr.ts';
-import { knownExpected, unknown } from './hop.ts';
+import { knownExpected, ok, unknown } from './hop.ts';
 import { firewallHop, translationHop, tunnelPortHop } from './hopsFirewall.ts';
 import {
   fdbHop,
@@ -47,7 +47,9 @@ export function hopsOf(seen: Seen): readonly Hop[] {
   } else {
     const { way } = seen;
     const found = 'route' in way ? way.route.text : way.refused;
-    hops.push(unknown('route', { found, why: 'what the kernel does with such a packet' }));
+    // Whether that is right for a pod of this host, the hop of the pod says.
+    const make = place.kind === 'own' && 'route' in way ? ok : unknown;
+    hops.push(make('route', { found, why: 'what the kernel does with such a packet' }));
     if (pod) hops.push(podHop(seen, 'pod', pod));
   }
   hops.push(rulesHop(seen), firewallHop(seen), translationHop(seen));

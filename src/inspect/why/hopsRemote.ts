@@ -16,7 +16,7 @@ function showEcho(echo: Echo | undefined): string {
     case undefined:
       return 'was not asked';
     case 'answered':
-      return `answers in ${echo.rtt.toFixed(2)} ms`;
+      return `answers in ${echo.rtt.toFixed(echo.rtt < 1 ? 3 : 1)} ms`;
     case 'silent':
       return 'does not answer';
     case 'not-sent':

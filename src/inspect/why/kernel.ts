@@ -148,7 +148,8 @@ export class Inquiry {
       rtm_family: afOf(to.family),
       rtm_dst_len: whole,
       ...(from ? { rtm_src_len: whole } : {}),
-      rtm_flags: RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH,
+      // IPv6 always tells the table, and refuses to be asked for it.
+      rtm_flags: to.family === 4 ? RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH : RTM_F_FIB_MATCH,
     };
     const attributes: RouteAttributes = {
       RTA_DST: to,
