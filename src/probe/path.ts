@@ -52,9 +52,10 @@ export class Path {
     }
   }
 
-  /** As others see it: the same object until {@link renew} finds something new. */
+  /** As others see it: as {@link renew} found it last, and the same object until then. */
   get report(): PathReport {
-    this.#report ??= this.#make();
+    // Most are never looked at before something is known.
+    this.#report ??= new Path(this.target).#make();
     return this.#report;
   }
 

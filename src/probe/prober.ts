@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Slices } from '../kernel/slices.ts';
 import { addon } from '../native/addon.ts';
 import { openProber, type ProberAddon } from '../native/prober.ts';
@@ -132,8 +131,11 @@ export class Prober implements Probing {
     this.#stopped = true;
     clearTimeout(this.#round);
     clearTimeout(this.#ticking);
+    const visits = [...this.#known.values()].filter((path) => path.visit);
+    // Silence from now on means nothing: each sees that its path is no longer what it was.
+    for (const path of visits) path.target = { ...path.target };
     this.#asker.close();
-    await Promise.all(Array.from(this.#known.values(), (path) => path.visit));
+    await Promise.all(visits.map((path) => path.visit));
   }
 
   /** True: it is to be asked as if it were new. */
@@ -199,7 +201,7 @@ export class Prober implements Probing {
     const run = visit(path, wish, {
       ask: (...question) => this.#asker.ask(...question),
       random: this.#random,
-      pause: (ms) => sleep(ms, undefined, { ref: false }),
+      pause: (ms) => new Promise((done) => setTimeout(done, ms).unref()),
       small: (rtt) => this.#count(rtt),
       told: () => this.#told(key, path),
     }).finally(() => {

@@ -37,8 +37,8 @@ export function afterSmall(s: SmallProbes, answered: boolean): SmallProbes {
   const sent = Math.min(s.sent + 1, WINDOW);
   const now = { bits, sent, health: s.health };
   if (lastAre(now, DOWN, 0)) return { ...now, health: 'unreachable' };
-  if (s.health === 'unreachable') {
-    // What was lost while it was away says nothing about the path as it is now.
+  if (s.health === 'unreachable' || (s.health === 'unprobed' && bits !== (1 << sent) - 1)) {
+    // What was lost while it was away, or not yet there, says nothing about the path as it is now.
     return lastAre(now, UP, 1) ? { bits: (1 << UP) - 1, sent: UP, health: 'reachable' } : now;
   }
   // It may be the first of many, or one of few: the next tell.
@@ -54,6 +54,7 @@ export function isOpen(s: SmallProbes): boolean {
   if (s.sent === 0) return true;
   const answered = (s.bits & 1) === 1;
   if (s.health === 'unreachable') return answered;
+
   if (!answered) return !lastAre(s, DOWN, 0);
   return s.sent >= UP && (s.bits & ((1 << UP) - 1)) !== (1 << UP) - 1;
 }
