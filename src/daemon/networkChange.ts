@@ -11,7 +11,7 @@ export interface Difference {
 
 /** Every member of a JSON value that is no object itself, by path. */
 function* leaves(value: unknown, path: string): Generator<readonly [string, unknown]> {
-  if (isObject(value) && Object.keys(value).length > 0)
+  if (isObject(value) && (path === '' || Object.keys(value).length > 0))
     for (const [name, inner] of Object.entries(value))
       yield* leaves(inner, path === '' ? name : `${path}.${name}`);
   else yield [path, value];
