@@ -2,7 +2,7 @@ import type { SavedRule, SavedTable } from '../../kernel/iptablesSave.ts';
 import type { Addr, Family } from '../../net/addr.ts';
 import { parseAddr } from '../../net/addr.ts';
 import { any, type CtState, type Hook, not, type Packet, type Tri } from './packet.ts';
-import type { BaseChain, Rule, Step, Verdict } from './rules.ts';
+import type { BaseChain, NatKind, Rule, Step, Verdict } from './rules.ts';
 import { addressTest, fitsName, icmpTypeOf, protocolOf } from './words.ts';
 
 /** Tables of iptables as `iptables-save` prints them, in the form of {@link ./rules.ts}. */
@@ -197,17 +197,17 @@ function ports(
     );
 }
 
-const STATES: Readonly<Record<string, CtState>> = {
-  NEW: 'new',
-  ESTABLISHED: 'established',
-  RELATED: 'related',
-  INVALID: 'invalid',
-  UNTRACKED: 'untracked',
-};
+const STATES: ReadonlyMap<string, CtState> = new Map<string, CtState>([
+  ['NEW', 'new'],
+  ['ESTABLISHED', 'established'],
+  ['RELATED', 'related'],
+  ['INVALID', 'invalid'],
+  ['UNTRACKED', 'untracked'],
+]);
 
 /** SNAT and DNAT among the states ask whether an address was translated, which is not known. */
 function stateMatch(text: string): Test {
-  const wanted = text.split(',').map((name) => STATES[name]);
+  const wanted = text.split(',').map((name) => STATES.get(name));
   return (p) => {
     if (p.ctState === undefined) return undefined;
     return any(wanted.map((w) => (w === undefined ? undefined : w === p.ctState)));
@@ -267,18 +267,18 @@ const NO_EFFECT: ReadonlySet<string> = new Set([
   ...['TTL', 'HL', 'DSCP', 'TOS', 'ECN', 'TEE', 'RATEEST', 'LED', ''],
 ]);
 
-const NAT: Readonly<Record<string, Extract<Step, { kind: 'nat' }>['nat']>> = {
-  MASQUERADE: 'masquerade',
-  SNAT: 'snat',
-  DNAT: 'dnat',
-  REDIRECT: 'redirect',
-  NETMAP: 'netmap',
-};
+const NAT: ReadonlyMap<string, NatKind> = new Map<string, NatKind>([
+  ['MASQUERADE', 'masquerade'],
+  ['SNAT', 'snat'],
+  ['DNAT', 'dnat'],
+  ['REDIRECT', 'redirect'],
+  ['NETMAP', 'netmap'],
+]);
 
 function targetSteps(target: string, isGoto: boolean, options: readonly string[]): Step[] {
   const verdict = (v: Verdict): Step[] => [{ kind: 'verdict', verdict: v }];
   if (NO_EFFECT.has(target)) return [];
-  const nat = NAT[target];
+  const nat = NAT.get(target);
   if (nat) return [{ kind: 'nat', nat }];
   switch (target) {
     case 'ACCEPT':

@@ -17,7 +17,11 @@ export interface NftTableRules {
   readonly xtables: boolean;
 }
 
-const FAMILIES: Readonly<Record<string, readonly Family[]>> = { ip: [4], ip6: [6], inet: [4, 6] };
+const FAMILIES: ReadonlyMap<unknown, readonly Family[]> = new Map([
+  ['ip', [4]],
+  ['ip6', [6]],
+  ['inet', [4, 6]],
+]);
 const HOOKS: ReadonlySet<string> = new Set(['prerouting', 'input', 'forward', 'output', 'postrouting']);
 
 /** Name of a rule in {@link RuleTexts}. */
@@ -53,7 +57,8 @@ export function nftTables(objects: readonly unknown[], texts: RuleTexts): readon
   const sets = Map.groupBy([...of('set'), ...of('map')], key);
   const changed = changedSets(of('rule'));
   return of('table').flatMap(({ family, name }) => {
-    if (typeof family !== 'string' || typeof name !== 'string' || !FAMILIES[family]) return [];
+    const families = FAMILIES.get(family);
+    if (typeof family !== 'string' || typeof name !== 'string' || !families) return [];
     const table = `${family} ${name}`;
     const lookup: Sets = (set) => {
       if (changed.has(`${table} ${set}`)) return undefined;
@@ -71,7 +76,7 @@ export function nftTables(objects: readonly unknown[], texts: RuleTexts): readon
       {
         family,
         name,
-        bases: own.flatMap((c) => baseOf(c, FAMILIES[family]!, compiled)),
+        bases: own.flatMap((c) => baseOf(c, families, compiled)),
         xtables: own.some((c) =>
           (rules.get(`${table} ${c.name}`) ?? []).some(
             (r) => Array.isArray(r.expr) && r.expr.some((e) => isObject(e) && 'xt' in e && !isComment(e.xt)),
@@ -157,7 +162,7 @@ function stepsOf(expr: unknown, sets: Sets): readonly Step[] {
     case 'vmap':
       return isObject(body) ? [vmapStep(body, sets)] : [NOBODY_KNOWS];
     case 'mangle':
-      return isObject(body) ? mangleSteps(body) : [{ kind: 'blur', what: 'packet' }];
+      return isObject(body) ? mangleSteps(body) : [UNSURE, { kind: 'blur', what: 'packet' }];
     case 'notrack':
       return [{ kind: 'blur', what: 'ct' }];
     case 'xt':

@@ -69,7 +69,7 @@ function metaField(key: unknown): Field | undefined {
   }
 }
 
-const PORTS: Readonly<Record<string, number>> = { tcp: 6, udp: 17, dccp: 33, sctp: 132, udplite: 136 };
+const PORTED: ReadonlySet<unknown> = new Set(['tcp', 'udp', 'dccp', 'sctp', 'udplite']);
 
 function payloadField(protocol: unknown, name: unknown): Field | undefined {
   if (protocol === 'ip' || protocol === 'ip6') {
@@ -95,8 +95,8 @@ function payloadField(protocol: unknown, name: unknown): Field | undefined {
       ? 1
       : protocol === 'icmpv6'
         ? 58
-        : typeof protocol === 'string'
-          ? PORTS[protocol]
+        : PORTED.has(protocol)
+          ? protocolOf(protocol)
           : undefined;
   if (number === undefined) return undefined;
   const of = (kind: Kind, read: Read): Field => ({
