@@ -72,7 +72,8 @@ export class Browser implements AsyncDisposable {
     page.on('crash', () => complaints.push('the page crashed'));
     context.on('request', (request) => {
       const to = request.url();
-      if (!to.startsWith(`${origin}/`) && !to.startsWith('data:')) strayed.push(to);
+      if (origin === 'null' ? !to.startsWith('http://127.0.0.1:') : !to.startsWith(`${origin}/`))
+        strayed.push(to);
     });
     if (options.init) await page.addInitScript(options.init);
     await page.goto(url);
@@ -82,4 +83,10 @@ export class Browser implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#chromium.close();
   }
+}
+
+/** Escape, and wait until the dialog is gone: what is typed before goes to it. */
+export async function closeDialog(page: Page): Promise<void> {
+  await page.keyboard.press('Escape');
+  await page.locator('dialog').waitFor({ state: 'detached' });
 }

@@ -1,4 +1,4 @@
-import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useId, useMemo, useRef, useState } from 'preact/hooks';
 import { arrange, type Column, type LeaseRow, type Sorting } from '../model/rows.ts';
 import { moved, scrollTo, windowOf } from '../model/virtual.ts';
 import { count, rate, roundTrip } from '../model/words.ts';
@@ -60,35 +60,27 @@ export function Table({
   const [scrollTop, setScrollTop] = useState(0);
   const [active, setActive] = useState<string | undefined>(undefined);
   const box = useRef<HTMLDivElement>(null);
-  const wantsFocus = useRef(false);
+  const activeId = useId();
   const shown = useMemo(() => arrange(rows, filter, sorting), [rows, filter, sorting]);
   const height = Math.min(HEIGHT, shown.length * ROW);
   const { first, end } = windowOf(shown.length, ROW, scrollTop, height);
   const found = active === undefined ? -1 : shown.findIndex((r) => r.key === active);
   const at = Math.max(found, 0);
 
-  useLayoutEffect(() => {
-    if (!wantsFocus.current) return;
-    const row = box.current!.querySelector<HTMLElement>(`tr[aria-rowindex="${at + 2}"]`);
-    if (!row) return;
-    wantsFocus.current = false;
-    row.focus({ preventScroll: true });
-  });
-
   const go = (index: number) => {
     const row = shown[index];
     if (!row) return;
-    wantsFocus.current = true;
     setActive(row.key);
     const top = scrollTo(index, ROW, box.current!.scrollTop, height);
     box.current!.scrollTop = top;
     setScrollTop(top);
   };
-  const onKey = (e: KeyboardEvent, index: number) => {
-    if (e.altKey || e.metaKey) return;
-    if (e.key === 'Enter') onOpen(shown[index]!);
+  // The table has the focus, for rows come and go under it.
+  const onKey = (e: KeyboardEvent) => {
+    if (e.altKey || e.metaKey || e.target !== e.currentTarget || shown.length === 0) return;
+    if (e.key === 'Enter') onOpen(shown[at]!);
     else {
-      const to = moved(e.key, { row: index, col: 0 }, { rows: shown.length, cols: 1, page: 10 }, true);
+      const to = moved(e.key, { row: at, col: 0 }, { rows: shown.length, cols: 1, page: 10 }, true);
       if (!to || e.key === 'ArrowLeft' || e.key === 'ArrowRight') return;
       go(to.row);
     }
@@ -130,7 +122,16 @@ export function Table({
         style={{ maxHeight: `${HEIGHT + ROW + 2}px` }}
         onScroll={(e) => setScrollTop(e.currentTarget.scrollTop)}
       >
-        <table role="grid" aria-label="Leases" aria-rowcount={shown.length + 1} aria-colcount={HEADS.length}>
+        <table
+          id="lease-table"
+          role="grid"
+          tabIndex={0}
+          aria-label="Leases"
+          aria-activedescendant={at >= first && at < end ? activeId : undefined}
+          onKeyDown={onKey}
+          aria-rowcount={shown.length + 1}
+          aria-colcount={HEADS.length}
+        >
           <thead>
             <tr aria-rowindex={1}>
               {HEADS.map(({ column, text, numeric }) => (
@@ -164,10 +165,10 @@ export function Table({
                 <tr
                   key={row.key}
                   aria-rowindex={index + 2}
-                  tabIndex={index === at || (i === 0 && (at < first || at >= end)) ? 0 : -1}
-                  class={`${row.state} ${row.peer?.problem ? 'trouble' : ''}`}
-                  onKeyDown={(e) => onKey(e, index)}
-                  onFocus={() => setActive(row.key)}
+                  id={index === at ? activeId : undefined}
+                  class={`${row.state} ${row.peer?.problem ? 'trouble' : ''} ${index === at ? 'active' : ''}`}
+                  aria-selected={index === at}
+                  onMouseDown={() => setActive(row.key)}
                   onClick={() => onOpen(row)}
                 >
                   {HEADS.map(({ column, numeric }) =>
