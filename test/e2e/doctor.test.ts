@@ -2,7 +2,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { StatusJson } from '../../src/api/shapes.ts';
-import { Cluster } from '../support/cluster.ts';
+import { CHECKS } from '../../src/inspect/doctor/checks/index.ts';
+import type { Cluster } from '../support/cluster.ts';
 import {
   doctor,
   namedProgram,
@@ -16,7 +17,7 @@ import { LocalEtcd, makePki } from '../support/etcd.ts';
 import { type Host, LODEN } from '../support/host.ts';
 import { flannelValue, keyOf, leases, subnetOf } from '../support/leases.ts';
 import type { Netns } from '../support/netns.ts';
-import { thisProcess } from '../support/owner.ts';
+import { pinnedCluster } from '../support/pinned.ts';
 import { run, until } from '../support/proc.ts';
 
 /** One thing that is wrong, put in and taken out again. */
@@ -53,7 +54,7 @@ const tried = new Set<string>();
 beforeAll(async () => {
   // Some peers are routed: what only concerns those is looked at too. Probes have a cluster of their own.
   cluster = stack.use(
-    await Cluster.start(3, {
+    await pinnedCluster([0, 0, 0], {
       backend: { Type: 'vxlan', DirectRouting: true },
       args: ['--probe-interval', '0'],
     }),
@@ -450,60 +451,117 @@ test('what is wrong while no daemon mends it is named, alone', async () => {
   ]);
 });
 
-test('pods of a subnet that another node has taken are named, and the bridge that was made for it', async () => {
+test('pods of a subnet that another node has taken are named, and what stands on them', async () => {
   const c = hosts[2]!;
   const [subnet] = [...(await leases(cluster.etcd))].find(([, kv]) => kv.value.includes(`"${c.at.ipv4}"`))!;
+  const { healthy } = await admit(hosts[0]!);
   await cluster.etcd.delete(keyOf(subnet));
   await cluster.etcd.put(keyOf(subnet), flannelValue('192.0.2.98', '0a:00:00:00:00:98'));
   await c.start();
   const { status, report } = await doctor(c.netns, optionsFor(c, cluster.etcd));
-  console.log(report.findings.filter((f) => f.level !== 'ok'));
-  expect(status).toBe(1);
+  expect(verdicts(report)).toEqual({
+    ...healthy,
+    pods: 'warning',
+    objects: 'warning',
+    'other-overlays': 'warning',
+  });
+  expect(trouble(report, 'pods')[0]).toMatchObject({
+    cause: expect.stringContaining(`1 pod has an address of a subnet that this node no longer has`),
+    fix: expect.stringContaining('delete'),
+  });
+  expect(trouble(report, 'objects')[0]!.cause).toContain(`route ${subnet}`);
+  expect(trouble(report, 'other-overlays')[0]!.cause).toContain('cni0 has the address');
+  expect(status).toBe(0);
+  tried.add('pods');
 });
 
 test('what a daemon waits for is named', async () => {
   const small = '/small/network';
   await cluster.etcd.put(
     `${small}/config`,
-    '{"Network":"10.43.0.0/24","SubnetLen":24,"Backend":{"Type":"vxlan"}}',
+    '{"Network":"10.43.0.0/24","SubnetLen":26,"SubnetMin":"10.43.0.64","SubnetMax":"10.43.0.64","Backend":{"Type":"vxlan"}}',
   );
-  await cluster.etcd.put(`${small}/subnets/10.43.0.0-24`, flannelValue('192.0.2.97', '0a:00:00:00:00:97'));
-  const patient = await admit(bare, '--etcd-prefix', small);
+  await cluster.etcd.put(`${small}/subnets/10.43.0.64-26`, flannelValue('192.0.2.97', '0a:00:00:00:00:97'));
+  const { args, healthy } = await admit(bare, '--etcd-prefix', small);
   await bare.start({ args: ['--etcd-prefix', small, '--probe-interval', '0'], wait: false });
-  await until('the daemon to wait', async () => (await bare.get<StatusJson>('/v1/status')).lease.reason);
-  const { report } = await doctor(bare.netns, patient.args);
-  console.log(report.findings.filter((f) => f.level !== 'ok'));
+  await until('the daemon to look for a subnet in vain', async () => {
+    const { lease } = await bare.get<StatusJson>('/v1/status');
+    return lease.reason !== null && /subnet/.test(lease.reason);
+  });
+  const { report } = await doctor(bare.netns, args);
   await bare.stop();
+  expect(verdicts(report)).toEqual({
+    ...healthy,
+    daemon: 'failure',
+    'own-lease': 'failure',
+    objects: 'fine',
+    pods: 'fine',
+  });
+  expect(trouble(report, 'own-lease')[0]!.cause).toMatch(/this node has no subnet: .*subnet/);
+  expect(trouble(report, 'daemon')[0]!.cause).toMatch(/the daemon is not ready: /);
+  tried.add('own-lease');
 });
 
 test('what the kernel refuses is named, and who is in the way', async () => {
+  const { args, healthy } = await admit(bare);
   await bare.netns.ip('link add theirs type vxlan id 1 dstport 8472');
   await bare.start({ args: ['--probe-interval', '0'], wait: false });
   await until('the kernel to refuse', async () => {
     const { kernel } = await bare.get<StatusJson>('/v1/status');
-    return kernel.failing.length > 0;
+    return kernel.failing.some((f) => f.error.includes('EEXIST'));
   });
-  const { report } = await doctor(bare.netns, optionsFor(bare, cluster.etcd));
-  console.log(report.findings.filter((f) => f.level !== 'ok'));
+  const { report } = await doctor(bare.netns, args);
+  expect(verdicts(report)).toEqual({
+    ...healthy,
+    daemon: 'failure',
+    objects: 'failure',
+    pods: 'fine',
+    'tunnel-port': 'failure',
+    'tunnel-mac': 'fine',
+  });
+  expect(trouble(report, 'objects')[0]!.cause).toMatch(/the kernel refuses link flannel\.1: EEXIST/);
+  expect(trouble(report, 'tunnel-port')).toMatchObject([
+    {
+      cause: expect.stringContaining('the VXLAN device theirs has our VNI 1 at our UDP port 8472'),
+      fix: expect.stringContaining('ip link del theirs'),
+    },
+  ]);
+  // What it says is to be done helps.
+  await bare.netns.ip('link del theirs');
+  await bare.ready();
+  const after = await doctor(bare.netns, args);
+  expect(after.report.findings.filter((f) => f.level === 'failure' || f.level === 'warning')).toEqual([]);
+  expect(after.status).toBe(0);
+  tried.add('objects');
 });
 
 test('certificates that are about to end are named, alone', async () => {
   await using etcd = await LocalEtcd.create({ tls: true, days: 30 });
   await etcd.put('/coreos.com/network/config', '{"Network":"10.42.0.0/16","Backend":{"Type":"vxlan"}}');
-  const soon = await makePki(thisProcess().tempDir('pki'));
+  const dir = join(etcd.dir, 'soon');
+  mkdirSync(dir);
+  const soon = await makePki(dir);
   const args = [
-    '--run-dir',
-    etcd.dir,
-    '--state-dir',
-    etcd.dir,
-    '--etcd-endpoints',
-    etcd.endpoint,
-    '--etcd-cafile',
-    etcd.pki!.ca,
+    ...['--run-dir', etcd.dir, '--state-dir', etcd.dir, '--subnet-file', join(etcd.dir, 'subnet.env')],
+    ...['--etcd-endpoints', etcd.endpoint, '--etcd-cafile', etcd.pki!.ca],
   ];
-  const { report } = await doctor({ run }, args);
-  console.log(
-    report.findings.filter((f) => f.level !== 'ok'),
-    soon,
-  );
+  const healthy = verdicts((await doctor({ run }, args)).report);
+  expect(healthy).toMatchObject({ certificates: 'fine', etcd: 'fine', 'network-config': 'fine' });
+  const client = ['--etcd-certfile', soon.clientCert, '--etcd-keyfile', soon.clientKey];
+  const { report } = await doctor({ run }, [...args, ...client]);
+  expect(verdicts(report)).toEqual({ ...healthy, certificates: 'warning' });
+  expect(trouble(report, 'certificates')).toMatchObject([
+    { cause: expect.stringMatching(/client\.crt \(--etcd-certfile\) expires on 20/) },
+  ]);
+  // One that somebody else has signed.
+  const other = await doctor({ run }, [...args.slice(0, -1), soon.ca]);
+  expect(trouble(other.report, 'etcd')).toMatchObject([
+    { level: 'failure', cause: expect.stringMatching(/not signed by the CA in --etcd-cafile/) },
+  ]);
+  tried.add('certificates');
+});
+
+test('there is a fault here for every check but those of probes', () => {
+  const elsewhere = ['checksum', 'peers'];
+  expect([...tried, ...elsewhere].sort()).toEqual(CHECKS.map((c) => c.id).sort());
 });

@@ -1,3 +1,4 @@
+import { knownValue } from '../../world.ts';
 import type { Facts } from '../facts.ts';
 import { linkNamed, overlayOf, uplinkName } from '../overlay.ts';
 import { type Check, type Found, failure, info, orOk, skipped } from '../types.ts';
@@ -15,8 +16,11 @@ export const forwarding: Check<Facts> = {
     const found: Found[] = [];
     const off = (path: string, cause: string): void => {
       // A daemon turns it on when it starts.
-      if (facts.world.daemon.state === 'none' && !(overlay?.devices ?? []).some((d) => linkNamed(facts, d))) {
-        found.push(info(path, `${cause}; a daemon turns it on when it starts`));
+      if (
+        !knownValue(facts.world.status)?.ready &&
+        !(overlay?.devices ?? []).some((d) => linkNamed(facts, d))
+      ) {
+        found.push(info(path, `${cause}; a daemon turns it on when it is ready`));
         return;
       }
       found.push(

@@ -45,7 +45,7 @@ export const objects: Check<Facts> = {
       found.push(
         warning(
           c.object,
-          `${c.object} is not put in place, for somebody else's ${c.with} is there`,
+          `${c.object} is not put in place, for ${c.with} is in its place, which is not ours`,
           'remove that, if it is of no use: loden puts its own there at once',
         ),
       );

@@ -1,4 +1,5 @@
 import { containsAddr, formatPrefix } from '../../../net/prefix.ts';
+import { knownValue } from '../../world.ts';
 import type { Facts, LinkFact } from '../facts.ts';
 import { type Overlay, overlayOf, ownLease, subnets } from '../overlay.ts';
 import { type Check, type Found, failure, orOk, skipped, warning } from '../types.ts';
@@ -92,8 +93,10 @@ function bridge(facts: Facts): Found[] {
       own.some((s) => s.addr.family === a.addr.addr.family) &&
       !own.some((s) => containsAddr(s, a.addr.addr)),
   );
+  // Its pods are known: the daemon gives it another address when the last of them goes.
+  const stale = (knownValue(facts.world.status)?.cni.stale.length ?? 0) > 0;
   return wrong.map((a) =>
-    failure(
+    (stale ? warning : failure)(
       'cni0',
       `the bridge cni0 has the address ${formatPrefix(a.addr)}, which is not of this node's subnet ${own.map(formatPrefix).join(' and ')}: it was made for another one`,
       'drain this node (or stop its pods), ip link del cni0, and start them again: the bridge is made anew',

@@ -17,7 +17,7 @@ export const pods: Check<Facts> = {
       found.push(
         warning(
           stale[0]!,
-          `${stale.length} pods have addresses of a subnet that this node no longer has: ${listed(stale)}`,
+          `${stale.length === 1 ? '1 pod has an address' : `${stale.length} pods have addresses`} of a subnet that this node no longer has: ${listed(stale)}`,
           'delete them: they are made anew with addresses of the present subnet',
         ),
       );
