@@ -1,0 +1,427 @@
+import { describe, expect, test } from 'vitest';
+import { paint } from '../../src/cli/paint.ts';
+import { renderWhy } from '../../src/cli/render/why.ts';
+import { answer } from '../../src/inspect/why/conclude.ts';
+import { expectedFor, placeOf } from '../../src/inspect/why/expect.ts';
+import type { PodEnd, Seen } from '../../src/inspect/why/seen.ts';
+import type { HopName, Why } from '../../src/inspect/why/types.ts';
+import type { ObservedLink } from '../../src/kernel/observed.ts';
+import { addr } from '../../src/net/addr.ts';
+import type { Mac } from '../../src/net/mac.ts';
+import { ADDRESSES, LINKS, leaseJson, OWN_MAC, routeTo, seen, world } from '../fake/whySeen.ts';
+
+/** What follows from what was seen; test/e2e/why.test.ts sees it on real hosts. */
+
+const broken = (w: Why): HopName[] => w.hops.filter((h) => h.state === 'broken').map((h) => h.hop);
+const stateOf = (w: Why, hop: HopName) => w.hops.find((h) => h.hop === hop)?.state;
+const silent = { what: 'silent' } as const;
+const answered = { what: 'answered', rtt: 0.2 } as const;
+const OTHER = '02:00:00:00:00:99' as Mac;
+
+/** Changes of one device. */
+const withLink = (name: string, more: Partial<ObservedLink>): Pick<Seen, 'links'> => ({
+  links: LINKS.map((l) => (l.name === name ? { ...l, ...more } : l)),
+});
+const vxlan = LINKS.find((l) => l.name === 'flannel.1')!.vxlan!;
+const way = (text: string, more: Parameters<typeof routeTo>[1] = {}) =>
+  routeTo(/^[\d.]+\/\d+/.exec(text)?.[0] ?? '0.0.0.0/0', { text, ...more });
+
+test('a healthy path', () => {
+  const w = answer(seen());
+  expect(w.hops.filter((h) => h.state !== 'ok')).toEqual([]);
+  expect(w).toMatchObject({ whole: true, conclusion: 'The path to 10.42.2.2 is whole: it answers.' });
+});
+
+describe('one fault, one broken hop', () => {
+  const foreign = way('10.42.2.0/25', { protocol: 12, via: addr('192.0.2.254'), dev: 'eth0' });
+  const cases: readonly (readonly [string, HopName, Partial<Seen>, RegExp])[] = [
+    [
+      'a rule that leads past the main table',
+      'rules',
+      {
+        way: { route: way('default', { table: 77 }) },
+        rules: [{ priority: 5, action: 'table', table: 77, text: '5: from all lookup 77' }],
+      },
+      /5: from all lookup 77.*priority 4/,
+    ],
+    [
+      'no tunnel device',
+      'tunnel',
+      {
+        links: LINKS.filter((l) => l.name !== 'flannel.1'),
+        way: { refused: 'Network is unreachable', code: 'ENETUNREACH' },
+        routes: [],
+        neighbour: undefined,
+        fdb: undefined,
+      },
+      /flannel\.1 is missing/,
+    ],
+    [
+      'it has another MAC than we advertise',
+      'tunnel',
+      withLink('flannel.1', { mac: OTHER }),
+      /another MAC.*tells peers \(02:00:00:00:00:01\)/,
+    ],
+    [
+      'it has another VNI',
+      'tunnel',
+      withLink('flannel.1', { vxlan: { ...vxlan, vni: 9 } }),
+      /other settings/,
+    ],
+    [
+      'it has another port',
+      'tunnel',
+      withLink('flannel.1', { vxlan: { ...vxlan, port: 4789 } }),
+      /other settings/,
+    ],
+    [
+      'it has lost its address',
+      'tunnel',
+      { addresses: ADDRESSES.filter((a) => a.dev !== 'flannel.1') },
+      /lost its address 10\.42\.1\.0\/32/,
+    ],
+    [
+      'a route of a routing daemon',
+      'route',
+      { way: { route: foreign }, routes: [foreign, routeTo('10.42.2.0/24')] },
+      /was put there by bird/,
+    ],
+    [
+      'no route',
+      'route',
+      { way: { refused: 'Network is unreachable', code: 'ENETUNREACH' }, routes: [] },
+      /was removed by somebody/,
+    ],
+    [
+      'a route of our own that leads elsewhere',
+      'route',
+      {
+        way: { route: routeTo('10.42.2.0/24', { via: addr('10.42.7.0') }) },
+        routes: [routeTo('10.42.2.0/24', { via: addr('10.42.7.0') })],
+      },
+      /leads elsewhere/,
+    ],
+    ['no neighbour', 'neighbour', { neighbour: undefined }, /was removed by somebody/],
+    [
+      'a neighbour that is looked for',
+      'neighbour',
+      { neighbour: { mac: undefined, state: 'FAILED' } },
+      /neighbour entry of 10\.42\.2\.0/,
+    ],
+    [
+      'another MAC',
+      'neighbour',
+      { neighbour: { mac: OTHER, state: 'PERMANENT' } },
+      /its lease says 02:00:00:00:00:02/,
+    ],
+    ['no FDB entry', 'fdb', { fdb: undefined }, /was removed by somebody/],
+    [
+      'an FDB entry elsewhere',
+      'fdb',
+      { fdb: { dst: addr('192.0.2.9'), port: undefined, permanent: true } },
+      /sends to 192\.0\.2\.9/,
+    ],
+    ['the uplink gone', 'underlay', { links: LINKS.filter((l) => l.name !== 'eth0') }, /uplink eth0 is gone/],
+    ['the uplink down', 'underlay', withLink('eth0', { up: false }), /uplink eth0 is down/],
+    [
+      'a way that leads into the overlay',
+      'underlay',
+      {
+        underlay: {
+          way: { route: way('192.0.2.0/24') },
+          link: LINKS[2],
+          hop: undefined,
+          neighbour: undefined,
+        },
+      },
+      /leads into the overlay itself/,
+    ],
+    [
+      'large packets that are lost',
+      'path',
+      { echoes: { tunnel: answered, full: silent, host: answered, target: answered }, pathMtu: 1350 },
+      /path MTU to its node is 1350 bytes.*large packets are lost/,
+    ],
+    [
+      'only the address does not answer',
+      'remote',
+      { echoes: { tunnel: answered, full: answered, host: answered, target: silent } },
+      /there is no such pod/,
+    ],
+    [
+      'only the public address answers',
+      'remote',
+      { echoes: { tunnel: silent, full: silent, host: answered, target: silent } },
+      /UDP port 8472 is blocked/,
+    ],
+    [
+      'nothing answers',
+      'remote',
+      { echoes: { tunnel: silent, full: silent, host: silent, target: silent } },
+      /not at its public address 192\.0\.2\.2 either/,
+    ],
+    [
+      'a port that nobody listens on',
+      'remote',
+      {
+        connected: 'refused',
+        question: { to: addr('10.42.2.2'), from: undefined, port: { proto: 'tcp', port: 81 } },
+      },
+      /nothing listens on TCP port 81/,
+    ],
+  ];
+  test.each(cases)('%s: %s', (_, hop, change, says) => {
+    const base = seen();
+    // Nothing comes back where something is broken before.
+    const mute =
+      hop === 'path' || hop === 'remote'
+        ? {}
+        : { echoes: { tunnel: silent, full: silent, host: answered, target: silent } };
+    const changed = { ...base, ...mute, ...change };
+    const w = answer(
+      'links' in change
+        ? {
+            ...changed,
+            expected: expectedFor(base.place as never, base.question.to, base.world, {
+              links: changed.links,
+              addresses: changed.addresses,
+              defaultDev: 'eth0',
+            }),
+          }
+        : changed,
+    );
+    expect(broken(w)).toEqual([hop]);
+    expect(w.whole).toBe(false);
+    expect(w.conclusion).toMatch(says);
+    expect(w.conclusion).toMatch(/^10\.42\.2\.2 does not answer because .*; .*\.$/);
+  });
+});
+
+describe('what is not broken', () => {
+  test('a route that was lowered is a note', () => {
+    const lowered = routeTo('10.42.2.0/24', { mtu: 1350 });
+    const w = answer({
+      ...seen(),
+      way: { route: lowered },
+      routes: [lowered],
+      echoes: { tunnel: answered, full: silent, host: answered, target: answered },
+      pathMtu: 1350,
+    });
+    expect(w).toMatchObject({ whole: true });
+    expect(stateOf(w, 'path')).toBe('warning');
+    expect(w.conclusion).toMatch(
+      /it answers\. But the path MTU to its node is 1350 bytes.*route was lowered to 1350 bytes/,
+    );
+  });
+
+  test('a route that was not lowered enough does not help', () => {
+    const lowered = routeTo('10.42.2.0/24', { mtu: 1400 });
+    const w = answer({
+      ...seen(),
+      way: { route: lowered },
+      routes: [lowered],
+      echoes: { tunnel: answered, full: silent, host: answered, target: answered },
+      pathMtu: 1350,
+    });
+    expect(broken(w)).toEqual(['path']);
+  });
+
+  test('rules and echoes that cannot be had', () => {
+    const w = answer({
+      ...seen(),
+      firewall: { bases: [], gaps: ['nft: Operation not permitted'] },
+      echoes: 'Operation not permitted',
+    });
+    expect(w.whole).toBe(true);
+    expect(['firewall', 'tunnel port', 'path', 'remote'].map((h) => stateOf(w, h as HopName))).toEqual(
+      Array(4).fill('unknown'),
+    );
+    expect(w.conclusion).toBe(
+      'Nothing that is wrong was found on the way to 10.42.2.2; not known: firewall, tunnel port, path, remote.',
+    );
+  });
+
+  test('a neighbour that is not permanent', () => {
+    const w = answer({ ...seen(), neighbour: { mac: '02:00:00:00:00:02' as Mac, state: 'STALE' } });
+    expect(stateOf(w, 'neighbour')).toBe('warning');
+  });
+});
+
+describe('whose an address is', () => {
+  const ask = (to: string, parts: Parameters<typeof seen>[1] = {}) => answer(seen({ to: addr(to) }, parts));
+  test.each([
+    ['10.43.0.1', {}, /outside the overlay's network 10\.42\.0\.0\/16/],
+    ['10.42.9.1', {}, /no node has a lease/],
+    [
+      '10.42.9.1',
+      { setAside: [{ key: '10.42.9.0-24', reason: 'not JSON' }] },
+      /10\.42\.9\.0-24, cannot be read \(not JSON\)/,
+    ],
+    [
+      '10.42.9.1',
+      { leases: [leaseJson(1), leaseJson(9, { publicIP: null, reservation: true })] },
+      /is reserved, but no node has taken it/,
+    ],
+  ] as const)('%s: lease', (to, parts, says) => {
+    const w = ask(to, parts);
+    expect(broken(w)).toEqual(['lease']);
+    expect(w.conclusion).toMatch(says);
+  });
+
+  test('nobody can be asked', () => {
+    const nobody = {
+      ...world(),
+      leases: { missing: 'etcd does not answer' },
+      network: { missing: 'etcd does not answer' },
+    };
+    expect(placeOf(addr('10.42.2.2'), nobody)).toEqual({ kind: 'unknown', reason: 'etcd does not answer' });
+    const w = answer({
+      ...seen(),
+      world: nobody,
+      place: placeOf(addr('10.42.2.2'), nobody),
+      expected: undefined,
+    });
+    expect(stateOf(w, 'lease')).toBe('unknown');
+    expect(broken(w)).toEqual([]);
+  });
+
+  test.each([
+    [
+      { leases: [leaseJson(1), leaseJson(2), leaseJson(3, { publicIP: '192.0.2.2' })] },
+      /two nodes claim one public address: 10\.42\.2\.0-24 and 10\.42\.3\.0-24/,
+    ],
+    [
+      { leases: [leaseJson(1), leaseJson(2, { data: { VNI: 1, VtepMAC: 'x' } })] },
+      /cannot be served: .*VtepMAC/,
+    ],
+    [
+      { leases: [leaseJson(1), leaseJson(2, { backend: 'host-gw' })] },
+      /cannot be served: it uses the backend "host-gw"/,
+    ],
+    [{ leases: [leaseJson(1), leaseJson(2, { publicIP: '192.0.2.1' })] }, /this host's own/],
+    [
+      { backend: { Type: 'alloc' }, leases: [leaseJson(1), leaseJson(2, { backend: null })] },
+      /backend is alloc/,
+    ],
+  ] as const)('a peer that cannot be served, %#', (parts, says) => {
+    const w = ask('10.42.2.2', parts);
+    expect(broken(w)).toEqual(['peer']);
+    expect(w.conclusion).toMatch(says);
+  });
+});
+
+describe('what should be there', () => {
+  const devices = { links: LINKS, addresses: ADDRESSES, defaultDev: 'eth0' };
+  const of = (parts: Parameters<typeof world>[0]) => {
+    const around = world(parts);
+    const place = placeOf(addr('10.42.2.2'), around);
+    if (place.kind !== 'peer') throw new Error(place.kind);
+    return expectedFor(place, addr('10.42.2.2'), around, devices);
+  };
+
+  test('the same without a daemon: the uplink is known by the address that our lease names', () => {
+    expect(of({ daemon: false })).toEqual(of({}));
+    expect(of({})).toMatchObject({
+      link: { mac: OWN_MAC },
+      outer: { port: 8472 },
+      uplink: 'eth0',
+      mtu: 1450,
+    });
+  });
+
+  test('peers on the link are routed to with DirectRouting, and asked at their public address', () => {
+    expect(of({ backend: { Type: 'vxlan', DirectRouting: true } })).toMatchObject({
+      route: { dev: 'eth0' },
+      link: undefined,
+      outer: undefined,
+      probe: addr('192.0.2.2'),
+      mtu: 1500,
+    });
+  });
+
+  test('hostile leases are passed over', () => {
+    const odd = leaseJson(3, { subnets: ['x'], createRevision: 'y' });
+    expect(of({ leases: [leaseJson(1), leaseJson(2), odd] })).toMatchObject({ problem: undefined });
+  });
+});
+
+describe('pods of this host', () => {
+  const to = addr('10.42.1.2');
+  const bridge = LINKS.find((l) => l.name === 'cni0')!;
+  const port = LINKS.find((l) => l.name === 'veth1')!;
+  const whole: PodEnd = {
+    addr: to,
+    way: { route: way('10.42.1.0/24', { dev: 'cni0', via: undefined, protocol: 2 }) },
+    device: bridge,
+    neighbour: { mac: OTHER, state: 'REACHABLE' },
+    port,
+    attachment: {
+      containerId: 'c'.repeat(20),
+      ifname: 'eth0',
+      hostIf: 'veth1',
+      bridge: 'cni0',
+      netns: '/run/netns/x',
+    },
+    echo: answered,
+  };
+  const ask = (pod: Partial<PodEnd>) => {
+    const end = { ...whole, ...pod };
+    return answer({ ...seen({ to }), way: end.way, pod: end, echoes: { target: end.echo ?? silent } });
+  };
+  test('in order', () => {
+    expect(ask({})).toMatchObject({ whole: true, conclusion: 'The path to 10.42.1.2 is whole: it answers.' });
+  });
+  test.each([
+    [
+      { attachment: undefined, neighbour: undefined, port: undefined, echo: silent },
+      /no pod on this host has the address/,
+    ],
+    [{ port: undefined, echo: silent }, /cable veth1 is gone/],
+    [{ port: { ...port, up: false }, echo: silent }, /cable veth1 is down/],
+    [{ port: { ...port, carrier: false }, echo: silent }, /has no carrier/],
+    [{ port: { ...port, master: undefined } as unknown as ObservedLink, echo: silent }, /no port of cni0/],
+    [{ device: { ...bridge, up: false }, echo: silent }, /the device cni0 is down/],
+    [{ neighbour: { mac: undefined, state: 'FAILED' }, echo: silent }, /does not answer ARP/],
+    [
+      { way: { refused: 'No route to host', code: 'EHOSTUNREACH' }, device: undefined, echo: silent },
+      /no route to its own pod/,
+    ],
+    [
+      {
+        way: { route: way('10.42.0.0/16', { dev: 'flannel0' }) },
+        device: { ...bridge, name: 'flannel0' },
+        echo: silent,
+      },
+      /sends packets for its own pod 10\.42\.1\.2 elsewhere/,
+    ],
+  ] as const)('%#', (pod, says) => {
+    const w = ask(pod as Partial<PodEnd>);
+    expect(broken(w)).toEqual(['pod']);
+    expect(w.conclusion).toMatch(says);
+  });
+  test('a pod that answers no echo may be well', () => {
+    expect(ask({ echo: silent })).toMatchObject({ whole: true });
+  });
+});
+
+test('as text', async () => {
+  const missing = {
+    way: { route: way('default via 192.0.2.254 dev eth0', { dev: 'eth0', protocol: 3 }) },
+    routes: [],
+    echoes: { tunnel: silent, full: silent, host: answered, target: silent },
+  } as const;
+  const w = answer({ ...seen(), ...missing });
+  await expect(renderWhy(w, paint(false), undefined)).toMatchFileSnapshot('golden/why.txt');
+  await expect(renderWhy(w, paint(false), 80)).toMatchFileSnapshot('golden/why-80.txt');
+  const lines = renderWhy(w, paint(false), 80).split('\n');
+  expect(lines.filter((l) => l.length > 80)).toEqual([]);
+});
+
+test('what comes from etcd cannot write to a terminal', () => {
+  const evil = seen(
+    { to: addr('10.42.9.1') },
+    { setAside: [{ key: '10.42.9.0-24', reason: '\u001b[2J\u202e' }] },
+  );
+  const text = renderWhy(answer(evil), paint(false), undefined);
+  expect(text).not.toMatch(/\p{Cc}(?<!\n)|\p{Cf}/u);
+});
