@@ -253,6 +253,7 @@ export class PretendCluster {
     const peers = this.#nodes.slice(1);
     const count = (is: (n: Node) => boolean) => peers.filter(is).length;
     const kind = { desired: peers.length, inSync: peers.length, failing: 0 };
+    const one = { desired: 1, inSync: 1, failing: 0 };
     const lost = count((n) => !n.up);
     return {
       version: '0.1.0',
@@ -289,7 +290,7 @@ export class PretendCluster {
       setAside: 0,
       kernel: {
         revision: String(this.#revision),
-        objects: { route: kind, neigh: kind, fdb: kind },
+        objects: { link: one, sysctl: one, address: one, neigh: kind, fdb: kind, route: kind },
         failing: [],
         conflicts: [],
         repairs: { route: 2 },
