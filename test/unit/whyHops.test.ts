@@ -241,6 +241,34 @@ describe('what is not broken', () => {
     );
   });
 
+  test('a rule that stops the packet leaves the route as it is', () => {
+    const way = { refused: 'Permission denied', code: 'EACCES' };
+    const rules = [{ priority: 9, action: 'prohibit', table: 0, text: '9: from all prohibit' }] as const;
+    const w = answer({ ...seen(), way, rules });
+    expect(broken(w)).toEqual(['rules']);
+    expect(broken(answer({ ...seen(), way }))).toEqual(['route']);
+  });
+
+  test('a tunnel device that takes less than it could, or more', () => {
+    for (const mtu of [1300, 1500]) {
+      const w = answer({ ...seen(), ...withLink('flannel.1', { mtu }) });
+      expect(stateOf(w, 'tunnel')).toBe('warning');
+      expect(w.conclusion).toContain(`takes packets of ${mtu} bytes`);
+    }
+  });
+
+  test('a lease of our own that has run out is a note', () => {
+    const base = seen();
+    const status = 'value' in base.world.status ? base.world.status.value : undefined;
+    const lease = { ...status!.lease, state: 'fenced' as const, reason: 'etcd is away' };
+    const w = answer({
+      ...base,
+      world: { ...base.world, status: { value: { ...status!, lease }, from: 'daemon' } },
+    });
+    expect(w).toMatchObject({ whole: true });
+    expect(w.conclusion).toContain('is fenced (etcd is away)');
+  });
+
   test('a neighbour that is not permanent', () => {
     const w = answer({ ...seen(), neighbour: { mac: '02:00:00:00:00:02' as Mac, state: 'STALE' } });
     expect(stateOf(w, 'neighbour')).toBe('warning');

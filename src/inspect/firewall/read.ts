@@ -43,6 +43,8 @@ async function readTables(commands: Commands, gaps: string[]): Promise<readonly 
   ]);
   const ruleTexts = parseTexts(texts);
   const dormant = dormantTables(texts);
+  if (/^\t\ttype filter hook (ingress|egress) /m.test(texts))
+    gaps.push('nftables: chains at the ingress or egress of devices are not judged here');
   const wanted = [...names].filter((t) => /^(ip|ip6|inet) /.test(t) && !dormant.has(t));
   // One by one: nft 1.0.6 cuts its JSON off at a table with flags.
   const found = await Promise.all(

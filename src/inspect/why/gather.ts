@@ -79,7 +79,7 @@ async function see(
   };
   const tunnel = devices.links.find((l) => l.name === known?.route?.dev);
   const [echoes, tables, attachments, connected] = await Promise.all([
-    sendEchoes(echoesFor(question, place, known)),
+    sendEchoes(echoesFor(question, place, known, tunnel?.mtu)),
     within(
       KERNEL,
       Promise.all([
@@ -101,7 +101,7 @@ async function see(
       known?.endpoint ? underlayOf(kernel, devices, known.endpoint, known) : undefined,
       from && sourceWay ? end(from, sourceWay) : undefined,
       place.kind === 'own' ? end(to, way) : undefined,
-      pathMtuOf(known, echoes),
+      pathMtuOf(known, echoes, 'route' in way ? way.route.mtu : undefined),
     ]),
   );
   return {
@@ -151,21 +151,26 @@ function echoesFor(
   { to }: Question,
   place: Place,
   known: Expected | undefined,
+  mtu: number | undefined,
 ): Partial<Record<EchoName, { to: Addr; size?: number }>> {
   if (place.kind !== 'peer') return { target: { to } };
   const end = known?.probe;
   return {
-    ...(end ? { tunnel: { to: end }, full: { to: end, size: known.mtu } } : {}),
+    ...(end ? { tunnel: { to: end }, full: { to: end, size: Math.min(known.mtu, mtu ?? known.mtu) } } : {}),
     ...(known?.endpoint && !sameAddr(known.endpoint, end) ? { host: { to: known.endpoint } } : {}),
     ...(sameAddr(end, to) ? {} : { target: { to } }),
   };
 }
 
 /** Full-size packets do not get there and small ones do: how large may they be? */
-async function pathMtuOf(known: Expected | undefined, echoes: Echoes<EchoName>): Promise<number | undefined> {
+async function pathMtuOf(
+  known: Expected | undefined,
+  echoes: Echoes<EchoName>,
+  lowered: number | undefined,
+): Promise<number | undefined> {
   if (typeof echoes === 'string' || !known?.probe) return undefined;
   if (echoes.tunnel?.what !== 'answered' || echoes.full?.what === 'answered') return undefined;
-  return findPathMtu(known.probe, smallSize(known.probe), known.mtu);
+  return findPathMtu(known.probe, smallSize(known.probe), known.mtu, lowered);
 }
 
 async function echoTo(addr: Addr, echoes: Echoes<EchoName>, target: Addr) {

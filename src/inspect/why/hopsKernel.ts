@@ -5,6 +5,7 @@ import { formatPrefix, samePrefix } from '../../net/prefix.ts';
 import { knownValue } from '../world.ts';
 import { type Expected, words } from './expect.ts';
 import { answers, broken, daemonRuns, ok, putBack, showAddr, unknown, warning } from './hop.ts';
+import type { IpRule } from './ipRules.ts';
 import { type FoundRoute, protocolName } from './kernel.ts';
 import type { Seen } from './seen.ts';
 import type { Hop } from './types.ts';
@@ -15,6 +16,13 @@ const MAIN = 254;
 const LOCAL = 255;
 /** Rules behind this priority ask the main table and what comes after it. */
 const MAIN_PRIORITY = 32_766;
+
+const isStop = (r: IpRule): boolean =>
+  r.action === 'blackhole' || r.action === 'unreachable' || r.action === 'prohibit';
+
+/** Does a rule before the main table keep the packet from being asked there? */
+const stoppedByRule = ({ rules, way }: Seen): boolean =>
+  'refused' in way && rules.some((r) => r.priority < MAIN_PRIORITY && isStop(r));
 
 const RULES = 'a rule that asks another table first takes packets past our routes';
 
@@ -33,9 +41,7 @@ export function rulesHop({ rules, way, question }: Seen): Hop {
       fix: `exempt the overlay from it, e.g. by a rule before it: \`ip rule add to ${formatAddr(question.to)} lookup main priority ${Math.max(1, (by?.priority ?? MAIN_PRIORITY) - 1)}\``,
     });
   }
-  const stops = early.find(
-    (r) => r.action === 'blackhole' || r.action === 'unreachable' || r.action === 'prohibit',
-  );
+  const stops = early.find(isStop);
   if ('refused' in way && stops) {
     return broken('rules', {
       found: `${stops.text}: ${way.refused}`,
@@ -123,6 +129,15 @@ export function tunnelHop(seen: Seen, { link, tunnelAddr }: Expected): Hop {
       fix: putBack(seen, `\`ip link set ${name} mtu …\``),
     });
   }
+  if (found.mtu < link!.mtu) {
+    return warning('tunnel', {
+      found: what,
+      expected: `${expected}, mtu ${link!.mtu}`,
+      why: 'packets are smaller than they need be',
+      cause: `the tunnel device ${name} takes packets of ${found.mtu} bytes only, and the uplink leaves room for ${link!.mtu}`,
+      fix: putBack(seen, `\`ip link set ${name} mtu …\``),
+    });
+  }
   return ok('tunnel', { found: what, expected, why: TUNNEL });
 }
 
@@ -148,15 +163,17 @@ export function routeHop(seen: Seen, expected: Expected): Hop {
     const lowered = ours.mtu === undefined ? '' : ` (its MTU was lowered to ${ours.mtu} bytes)`;
     return ok('route', { found: `${way.route.text}${lowered}`, expected: text, why: ROUTE });
   }
-  // Not asked because of a rule, which is another hop: what the main table has is right.
   const bypassed = 'route' in way && way.route.table !== MAIN && way.route.table !== LOCAL;
   if (ours && (bypassed || main[0] === ours)) {
-    if (bypassed)
+    // Not asked because of a rule, which is another hop: what the main table has is right.
+    if (bypassed || stoppedByRule(seen))
       return ok('route', { found: `in the main table: ${ours.text}`, expected: text, why: ROUTE });
-    return unknown('route', {
+    return broken('route', {
       found: `${ours.text} is there, but the kernel says: ${taken}`,
       expected: text,
       why: ROUTE,
+      cause: `the kernel does not take the route to ${dst}, although it is there: ${taken}`,
+      fix: 'look at rp_filter of the device it comes in by (`sysctl -a | grep rp_filter`), and at the state of the device it leaves by',
     });
   }
   const foreign = main.find((r) => r !== ours && r.dst.len >= wanted.dst.len && !isWanted(r, expected));

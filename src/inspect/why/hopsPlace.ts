@@ -1,6 +1,7 @@
 import { formatAddr } from '../../net/addr.ts';
 import { formatPrefix, network, parsePrefix } from '../../net/prefix.ts';
 
+import { knownValue } from '../world.ts';
 import { ownLease } from './expect.ts';
 import { broken, daemonRuns, ok, peerName, unknown, warning } from './hop.ts';
 import type { PodEnd, Seen } from './seen.ts';
@@ -108,6 +109,15 @@ export function peerHop(seen: Seen): Hop {
       fix: daemonRuns(seen)
         ? 'see `loden status` for what the daemon waits for'
         : 'start its daemon by `loden run`',
+    });
+  }
+  const mine = knownValue(world.status)?.lease;
+  if (mine && mine.state !== 'held') {
+    return warning('peer', {
+      found: `${key} is served; our own lease ${own.key} is ${mine.state}: ${mine.reason ?? 'no reason is told'}`,
+      why: 'peers send answers to the subnet that this host holds',
+      cause: `this host's own lease ${own.key} is ${mine.state} (${mine.reason ?? 'no reason is told'})`,
+      fix: 'see `loden status`; peers forget a lease that has run out',
     });
   }
   return ok('peer', { found: `${key} is served by ${expected.backend}`, why: PEER });

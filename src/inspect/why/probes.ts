@@ -80,7 +80,9 @@ export async function sendEchoes<K extends string>(
       prober.close();
     }
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    const { cause, message } = error as Error;
+    const refused = /EPERM|EACCES/.test(String((cause as NodeJS.ErrnoException | undefined)?.code));
+    return refused ? 'sending echoes takes CAP_NET_RAW: run it as root' : message;
   }
   for (const name of names) found[name] ??= { what: 'silent' };
   return found;
@@ -100,15 +102,24 @@ function echoOf(result: ProbeResult): Echo {
 }
 
 /**
- * The largest packet that gets there, bytes, between what is known to pass and what is known not to; in a few steps, each a short wait. Undefined:
+ * The largest packet that gets there, bytes, between what is known to pass and what is known not to; in a few steps, each a short wait; `guess`: what
+ * it may well be. Undefined:
  * probes cannot be sent.
  */
-export async function findPathMtu(to: Addr, passes: number, lost: number): Promise<number | undefined> {
+export async function findPathMtu(
+  to: Addr,
+  passes: number,
+  lost: number,
+  guess: number | undefined,
+): Promise<number | undefined> {
   let [low, high] = [passes, lost];
+  // Somebody may know it already: then that and one more decide.
+  let hints = guess === undefined ? [] : [guess, guess + 1];
   while (high - low > 1) {
     const step = (high - low) / 9;
     const sizes = Array.from({ length: 8 }, (_, i) => Math.round(low + step * (i + 1)));
-    const fresh = [...new Set(sizes)].filter((s) => s > low && s < high);
+    const fresh = [...new Set([...hints, ...sizes])].filter((s) => s > low && s < high);
+    hints = [];
     const found = await sendEchoes(Object.fromEntries(fresh.map((size) => [`${size}`, { to, size }])));
     if (typeof found === 'string') return undefined;
     const passed = fresh.filter((size) => found[`${size}`]?.what === 'answered');
