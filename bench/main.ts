@@ -1,6 +1,8 @@
 import { cni } from './cni.ts';
 import { controlPlane } from './controlPlane.ts';
 import { datapath } from './datapath.ts';
+import { leases } from './leases.ts';
+import { probes } from './probes.ts';
 
 /** Each benchmark takes its own arguments; all know `--json` and `--help`. */
 const BENCHES: Readonly<Record<string, { about: string; run: (argv: string[]) => Promise<void> }>> = {
@@ -17,6 +19,14 @@ const BENCHES: Readonly<Record<string, { about: string; run: (argv: string[]) =>
     about:
       "plain routing, kernel VXLAN, the udp backend and a forwarder in flannel's design: throughput, packets, round trips, CPU",
     run: datapath,
+  },
+  leases: {
+    about: '`loden leases --json` of thousands of leases, by the daemon and straight from etcd: time',
+    run: leases,
+  },
+  probes: {
+    about: 'probing paths to thousands of peers: CPU, packets, memory, round trips',
+    run: probes,
   },
 };
 
