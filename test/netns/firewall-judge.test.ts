@@ -186,6 +186,9 @@ const MATCHES = [
     'iif in0',
     'iifname "o*"',
     'iifname != "in0"',
+    'oifname "out0"',
+    'oifname != "out*"',
+    'oif out0',
   ],
   ...[
     'ip saddr 10.1.0.2/31',

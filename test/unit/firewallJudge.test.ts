@@ -273,7 +273,7 @@ describe('reading', () => {
   });
 
   test('what is no JSON, of another shape, or never comes, is a gap and not an error', async () => {
-    const list = { 'nft list tables': 'table ip a\ntable ip6 b\n', 'nft -a list ruleset': '' };
+    const list = { 'nft list tables': 'table ip a\ntable ip6 b\n', 'nft -a -t list ruleset': '' };
     const odd = {
       ...list,
       'nft -j list table ip a': 'Segmentation fault',
@@ -283,7 +283,7 @@ describe('reading', () => {
     expect(bases).toEqual([]);
     expect(gaps).toHaveLength(2);
     const never = await readFirewall(
-      commands({ 'nft list tables': new Promise<never>(() => {}), 'nft -a list ruleset': '' }),
+      commands({ 'nft list tables': new Promise<never>(() => {}), 'nft -a -t list ruleset': '' }),
       20,
     );
     expect(never.gaps.join()).toContain('no answer within');
@@ -310,10 +310,24 @@ describe('reading', () => {
     expect(nftTables([null, 'x', { table: 1 }, { rule: { expr: 7 } }, { chain: {} }], new Map())).toEqual([]);
   });
 
+  test('chains on devices are a gap when they decide something', async () => {
+    const table = (rule: string) =>
+      `table netdev x {\n\tchain i { # handle 1\n\t\ttype filter hook ingress device "lo" priority filter; policy accept;\n\t\t${rule} # handle 2\n\t}\n}\n`;
+    const gapsOf = async (rule: string) =>
+      (
+        await readFirewall(
+          commands({ 'nft list tables': 'table netdev x\n', 'nft -a -t list ruleset': table(rule) }),
+        )
+      ).gaps;
+    expect(await gapsOf('ip daddr & 255.255.255.0 @out4_24')).toEqual([]);
+    expect(await gapsOf('udp dport 5 drop')).toHaveLength(1);
+    expect(await gapsOf('udp dport vmap @m')).toHaveLength(1);
+  });
+
   test('a dormant table does nothing', async () => {
     const text = 'table ip a {\n\tflags dormant\n}\n';
     const { gaps } = await readFirewall(
-      commands({ 'nft list tables': 'table ip a\n', 'nft -a list ruleset': text }),
+      commands({ 'nft list tables': 'table ip a\n', 'nft -a -t list ruleset': text }),
     );
     expect(gaps).toEqual([]);
   });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { paint } from '../../src/cli/paint.ts';
 import { renderWhy } from '../../src/cli/render/why.ts';
+import { nftTables } from '../../src/inspect/firewall/nft.ts';
 import { answer } from '../../src/inspect/why/conclude.ts';
 import { expectedFor, placeOf } from '../../src/inspect/why/expect.ts';
 import type { PodEnd, Seen } from '../../src/inspect/why/seen.ts';
@@ -194,6 +195,67 @@ describe('one fault, one broken hop', () => {
     expect(w.whole).toBe(false);
     expect(w.conclusion).toMatch(says);
     expect(w.conclusion).toMatch(/^10\.42\.2\.2 does not answer because .*; .*\.$/);
+  });
+});
+
+describe('rules', () => {
+  const from = addr('10.42.1.2');
+  /** One chain with one rule, as `nft -j` prints it. */
+  const rules = (hook: string, expr: readonly unknown[], type = 'filter'): Pick<Seen, 'firewall'> => {
+    const at = { family: 'ip', table: 't' };
+    const objects = [
+      { table: { family: 'ip', name: 't' } },
+      { chain: { ...at, name: 'c', type, hook, prio: 0, policy: 'accept' } },
+      { rule: { ...at, chain: 'c', handle: 1, expr } },
+    ];
+    return { firewall: { bases: nftTables(objects, new Map()).flatMap((t) => t.bases), gaps: [] } };
+  };
+  const is = (left: unknown, right: unknown) => ({ match: { op: '==', left, right } });
+  const iif = (name: string) => is({ meta: { key: 'iifname' } }, name);
+  const oif = (name: string) => is({ meta: { key: 'oifname' } }, name);
+  const mark = (value: number) => is({ meta: { key: 'mark' } }, value);
+  const port = is({ payload: { protocol: 'udp', field: 'dport' } }, 8472);
+  const drop = { drop: null };
+
+  test.each([
+    ['the packet, forwarded', 'firewall', 'forward', [iif('cni0'), oif('flannel.1'), drop]],
+    ['where it leaves', 'firewall', 'postrouting', [iif('cni0'), oif('flannel.1'), drop]],
+    ['its answer', 'firewall', 'forward', [iif('flannel.1'), oif('cni0'), drop]],
+    ['its answer, where it comes in', 'firewall', 'prerouting', [iif('flannel.1'), drop]],
+    ['outer packets out', 'tunnel port', 'output', [port, oif('eth0'), drop]],
+    ['outer packets in', 'tunnel port', 'input', [port, iif('eth0'), drop]],
+  ] as const)('%s: %s at %s', (_, hop, hook, expr) => {
+    expect(broken(answer({ ...seen({ from }), ...rules(hook, expr) }))).toEqual([hop]);
+  });
+
+  test('an outer packet has the mark of the inner one', () => {
+    const base = seen({ from });
+    const marked = { ...base, packet: { ...base.packet, mark: 7 } };
+    expect(broken(answer({ ...marked, ...rules('output', [port, mark(7), drop]) }))).toEqual(['tunnel port']);
+    expect(broken(answer({ ...base, ...rules('output', [port, mark(7), drop]) }))).toEqual([]);
+  });
+
+  test('translation of a pod is wrong, of the host itself a note, and what may apply is not known', () => {
+    const masquerade = [oif('flannel.1'), { masquerade: null }];
+    const limited = [oif('flannel.1'), { limit: {} }, { masquerade: null }];
+    expect(broken(answer({ ...seen({ from }), ...rules('postrouting', masquerade, 'nat') }))).toEqual([
+      'translation',
+    ]);
+    expect(stateOf(answer({ ...seen(), ...rules('postrouting', masquerade, 'nat') }), 'translation')).toBe(
+      'warning',
+    );
+    expect(
+      stateOf(answer({ ...seen({ from }), ...rules('postrouting', limited, 'nat') }), 'translation'),
+    ).toBe('unknown');
+  });
+
+  test('what cannot be judged is not known, and shown', () => {
+    const w = answer({ ...seen({ from }), ...rules('forward', [{ limit: {} }, drop]) });
+    expect(w.hops.find((h) => h.hop === 'firewall')).toMatchObject({
+      state: 'unknown',
+      found: expect.stringContaining('nft table ip t, chain c'),
+    });
+    expect(w.whole).toBe(true);
   });
 });
 

@@ -39,12 +39,12 @@ export async function readFirewall(commands: Commands = ownCommands, timeout = 4
 async function readTables(commands: Commands, gaps: string[]): Promise<readonly NftTableRules[]> {
   const [names, texts] = await Promise.all([
     runNft(commands, ['list', 'tables']).then(parseTables),
-    runNft(commands, ['-a', 'list', 'ruleset']),
+    // Without elements of sets, of which there may be thousands.
+    runNft(commands, ['-a', '-t', 'list', 'ruleset']),
   ]);
   const ruleTexts = parseTexts(texts);
   const dormant = dormantTables(texts);
-  if (/^\t\ttype filter hook (ingress|egress) /m.test(texts))
-    gaps.push('nftables: chains at the ingress or egress of devices are not judged here');
+  gaps.push(...atDevices(texts));
   const wanted = [...names].filter((t) => /^(ip|ip6|inet) /.test(t) && !dormant.has(t));
   // One by one: nft 1.0.6 cuts its JSON off at a table with flags.
   const found = await Promise.all(
@@ -72,6 +72,21 @@ function readTable(json: string, texts: RuleTexts): readonly NftTableRules[] {
   const objects = isObject(document) ? document.nftables : undefined;
   if (!Array.isArray(objects)) throw new Error('nft -j prints another shape');
   return nftTables(objects, texts);
+}
+
+/** What in a rule may keep a packet from going on, or change it. */
+const DECIDES = /\b(?:drop|reject|queue|fwd|tproxy|synproxy|vmap|notrack)\b| set /;
+
+/** Tables with chains on devices themselves (ingress, egress), which are not judged, unless nothing in them decides anything. */
+function atDevices(text: string): readonly string[] {
+  return text
+    .split(/^(?=table )/m)
+    .filter((table) => /^\t\ttype filter hook (?:ingress|egress) /m.test(table))
+    .filter((table) => table.split('\n').some((line) => /^\t\t/.test(line) && DECIDES.test(line)))
+    .map((table) => {
+      const [, name] = /^table (\S+ \S+)/.exec(table) ?? [];
+      return `nft table ${name}: chains at the ingress or egress of devices are not judged`;
+    });
 }
 
 /** Tables switched off as a whole, by the text of a listing. */

@@ -60,7 +60,7 @@ export function hopsOf(seen: Seen): readonly Hop[] {
 
 /** What is bound to be wrong when another hop is; `all`: anything before it. */
 const FOLLOWS: Readonly<Partial<Record<HopName, readonly HopName[] | 'all'>>> = {
-  route: ['peer', 'tunnel'],
+  route: ['source', 'peer', 'forwarding', 'tunnel'],
   neighbour: ['peer', 'tunnel'],
   fdb: ['peer', 'tunnel'],
   forwarder: ['peer'],

@@ -59,7 +59,8 @@ function outward(seen: Seen): Passage[] {
       ? [{ hook: 'input', iif, oif: '' } as const]
       : ([
           { hook: 'forward', iif, oif },
-          { hook: 'postrouting', iif: '', oif },
+          // Linux tells a forwarded packet's device there too, since 5.7.
+          { hook: 'postrouting', iif, oif },
         ] as const)),
   ]);
 }
@@ -168,15 +169,24 @@ export function tunnelPortHop(seen: Seen, expected: Expected): Hop {
     ...(udp ? { sport: port } : {}),
     dport: port,
     ctState: udp ? undefined : 'new',
-    mark: 0,
+    // An encapsulated packet keeps its mark; udp's forwarder sends packets of its own.
+    mark: udp ? 0 : outward(seen).at(-1)?.judgment.packet.mark,
     saddrType: 'local',
     daddrType: 'unicast',
   };
-  const into: Packet = { ...out, saddr: endpoint, daddr: src, saddrType: 'unicast', daddrType: 'local' };
+  const into: Packet = {
+    ...out,
+    mark: 0,
+    saddr: endpoint,
+    daddr: src,
+    saddrType: 'unicast',
+    daddrType: 'local',
+  };
   const list = [
     ...passages(seen, 'the tunnel’s outgoing packets', out, [
       { hook: 'output', iif: '', oif },
-      { hook: 'postrouting', iif: '', oif },
+      // Some kernels take the tunnel's device for where it came in.
+      { hook: 'postrouting', iif: undefined, oif },
     ]),
     ...passages(seen, 'the tunnel’s incoming packets', into, [
       { hook: 'prerouting', iif: oif, oif: '' },
