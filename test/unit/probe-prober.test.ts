@@ -375,10 +375,10 @@ describe('among 5,000 peers', () => {
     return out;
   }
 
-  test('all are asked within two minutes, then each in its turn, by a few packets a second', async () => {
+  test('all are asked within three minutes, then each in its turn, by a few packets a second', async () => {
     start(Array(N).fill({}));
     net.keep = false;
-    const first = await rates(110);
+    const first = await rates(170);
     expect(Math.max(...first)).toBeLessThanOrEqual(BURST + PACKETS_PER_SECOND);
     expect([...prober!.paths.values()].filter(({ health }) => health === 'reachable')).toHaveLength(N);
     expect(prober!.sample).toBe(sampleOf(N));
