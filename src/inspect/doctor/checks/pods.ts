@@ -23,6 +23,6 @@ export const pods: Check<Facts> = {
       );
     if (queued > 0)
       found.push(info(null, `${queued} deletions of pods wait to be tried again; the daemon's log says why`));
-    return orOk(found, `${attachments} pods are attached`);
+    return orOk(found, `${attachments} ${attachments === 1 ? 'pod is' : 'pods are'} attached`);
   },
 };
