@@ -112,6 +112,9 @@ function parser(showHidden: boolean, chosen: Chosen): Argv {
     .epilogue('loden <command> --help tells the options of a command.');
 }
 
+/** What a lone dash (standard input) is to the parser, which would take it for nothing: no argument can hold it. */
+const DASH = '\0-';
+
 /** The flags yargs found, by option. */
 function flagsOf(parsed: Readonly<Record<string, unknown>>): Flags {
   const flags = new Map<OptionName, readonly string[]>();
@@ -126,7 +129,9 @@ function argsOf(
   parsed: Readonly<Record<string, unknown>>,
 ): Readonly<Record<string, string>> {
   const given = positionals.filter(({ name }) => parsed[name] !== undefined);
-  return Object.fromEntries(given.map(({ name }) => [name, String(parsed[name])]));
+  return Object.fromEntries(
+    given.map(({ name }) => [name, parsed[name] === DASH ? '-' : String(parsed[name])]),
+  );
 }
 
 /** What `--help` and `--version` are. */
@@ -145,12 +150,13 @@ export function parseCommandLine(argv: readonly string[], env: Env): Invocation 
   if (own) return own.bind({ flags: new Map(), env, args: {}, rest: argv.slice(1) });
   let command: Command | undefined;
   let output = '';
-  const args = normaliseArgs(argv);
+  const args = normaliseArgs(argv).map((arg) => (arg === '-' ? DASH : arg));
   const parsed = parser(args.includes(`--${SHOW_HIDDEN}`), (c) => {
     command = c;
   })
     .fail((message, error) => {
-      throw new UsageError(message ?? error?.message ?? 'the command line cannot be understood');
+      const words = message ?? error?.message ?? 'the command line cannot be understood';
+      throw new UsageError(words.replaceAll(DASH, '-'));
     })
     .parse(args, {}, (_error: unknown, _argv: unknown, text: string) => {
       output += text;
