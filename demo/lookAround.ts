@@ -4,6 +4,9 @@ import type { Cluster } from '../test/support/cluster.ts';
 import { type Host, LODEN } from '../test/support/host.ts';
 import { Workload } from '../test/support/workload.ts';
 
+/** Where daemons serve metrics and the page. */
+export const METRICS_PORT = 9459;
+
 /** Where a host's network configuration for the plugin is. */
 export const configFile = (host: Host): string => join(host.dir, 'pods.json');
 
@@ -29,6 +32,11 @@ It is left running. On ${host.name}, for example:
 Take something away and see it come back:
 
   ${inside} ip ${something}
+
+See the page of ${host.name} (a browser as root needs --no-sandbox), or what it reads:
+
+  ${inside} chromium --no-sandbox http://127.0.0.1:${METRICS_PORT}/
+  ${inside} busybox wget -qO- http://127.0.0.1:${METRICS_PORT}/v1/matrix
 
 Attach a pod of your own, as a container runtime does, let it reach another host's, and detach it:
 

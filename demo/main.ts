@@ -5,7 +5,7 @@ import { pingMatrix } from '../test/support/ping.ts';
 import { lodenConfig } from '../test/support/plugin.ts';
 import { tcpThroughput } from '../test/support/throughput.ts';
 import { Workload } from '../test/support/workload.ts';
-import { configFile, lookAround } from './lookAround.ts';
+import { configFile, lookAround, METRICS_PORT } from './lookAround.ts';
 import { type DemoOptions, parseOptions, USAGE } from './options.ts';
 import { pingTable, rate, Screen } from './screen.ts';
 
@@ -102,7 +102,12 @@ async function main(): Promise<void> {
       `Loden: ${options.hosts} hosts, backend ${options.backend}, ${options.families.map((f) => `IPv${f}`).join(' and ')}\n`,
     );
     const cluster = await screen.step('etcd and a network between hosts', () =>
-      Cluster.create({ owner, families: options.families, backend: { Type: options.backend } }),
+      Cluster.create({
+        owner,
+        families: options.families,
+        backend: { Type: options.backend },
+        args: ['--metrics-addr', `:${METRICS_PORT}`],
+      }),
     );
     if (!options.keep) {
       stack.defer(() => screen.step('everything removed', () => cluster[Symbol.asyncDispose]()));

@@ -30,7 +30,7 @@ const noted = (page: Page) => page.evaluate<Noted>('noted');
 async function operate(page: Page, round: number): Promise<void> {
   await page.locator('#filter').fill('');
   await page.locator('#filter').pressSequentially(`10.${64 + round} reach`, { delay: 20 });
-  await page.locator('#leases th button').nth(5).click();
+  await page.locator('#leases th button').nth(4).click();
   await page
     .locator('#leases th button')
     .nth(round % 5)

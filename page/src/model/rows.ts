@@ -109,17 +109,7 @@ function stateOf(lease: LeaseJson, health: PathHealth | null, own: OwnLife): [Sl
   return [kind, kind];
 }
 
-export type Column =
-  | 'subnet'
-  | 'address'
-  | 'backend'
-  | 'state'
-  | 'health'
-  | 'rtt'
-  | 'loss'
-  | 'mtu'
-  | 'in'
-  | 'out';
+export type Column = 'subnet' | 'address' | 'state' | 'health' | 'rtt' | 'loss' | 'mtu' | 'in' | 'out';
 
 const HEALTH_RANK: Readonly<Record<PathHealth, number>> = {
   unreachable: 3,
@@ -139,7 +129,6 @@ const STATE_RANK: Readonly<Record<SlotState, number>> = {
 const VALUE: Readonly<Record<Column, (row: LeaseRow) => number | string | null>> = {
   subnet: (r) => r.order,
   address: (r) => (r.address === '' ? null : orderOf(`${r.address.split(' ')[0]}/32`)),
-  backend: (r) => r.backend,
   state: (r) => (r.peer?.problem ? 9 : STATE_RANK[r.state]),
   health: (r) => (r.health === null ? null : HEALTH_RANK[r.health]),
   rtt: (r) => r.rtt,

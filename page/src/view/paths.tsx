@@ -66,7 +66,7 @@ export function Paths({ state }: { readonly state: State }) {
         <h2 id="paths-title">Paths</h2>
         <span class="sub">
           {matrix
-            ? `who reaches whom: rows from, columns to; ${matrix.rowsTold} of ${count(n, 'node')} have told`
+            ? `who reaches whom: rows from, columns to; ${matrix.rowsTold} of ${count(n, 'node')} told theirs`
             : ''}
         </span>
         <span class="push" />
@@ -131,7 +131,7 @@ function Untold({ matrix }: { readonly matrix: NonNullable<State['matrix']['valu
   if (untold.length === 0) return null;
   return (
     <details>
-      <summary>{count(untold.length, 'node')} have not told</summary>
+      <summary>{count(untold.length, 'node has', 'nodes have')} not told</summary>
       <ul>
         {untold.slice(0, 100).map((node) => (
           <li key={node.key}>

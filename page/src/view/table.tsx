@@ -6,7 +6,6 @@ import { count, rate, roundTrip } from '../model/words.ts';
 const HEADS: readonly { readonly column: Column; readonly text: string; readonly numeric?: true }[] = [
   { column: 'subnet', text: 'Subnet' },
   { column: 'address', text: 'Address' },
-  { column: 'backend', text: 'Backend' },
   { column: 'state', text: 'State' },
   { column: 'health', text: 'Path' },
   { column: 'rtt', text: 'RTT', numeric: true },
@@ -28,8 +27,6 @@ function cell(row: LeaseRow, column: Column): string {
       return row.subnets.join(', ');
     case 'address':
       return row.address || '–';
-    case 'backend':
-      return row.backend || '–';
     case 'state':
       return row.words;
     case 'health':
@@ -90,8 +87,7 @@ export function Table({
     setSorting({
       column,
       // What is large or bad is what one looks for.
-      descending:
-        sorting.column === column ? !sorting.descending : !['subnet', 'address', 'backend'].includes(column),
+      descending: sorting.column === column ? !sorting.descending : !['subnet', 'address'].includes(column),
     });
 
   return (
@@ -179,6 +175,7 @@ export function Table({
                     ) : (
                       <td
                         key={column}
+                        title={column === 'state' ? row.words : undefined}
                         class={`${numeric ? 'num' : ''} ${column === 'health' ? (row.health ?? '') : ''}`}
                       >
                         {cell(row, column)}
