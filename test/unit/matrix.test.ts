@@ -64,6 +64,7 @@ describe("another's row", () => {
     ['a cell that is none', JSON.stringify({ ...good, cells: '<' })],
     ['a character of two', JSON.stringify({ ...good, cells: '😀' })],
     ['a peer that is no text', JSON.stringify({ ...good, peers: [7] })],
+    ['a peer as a list', JSON.stringify({ ...good, peers: [['x']] })],
     ['a peer as an object', JSON.stringify({ ...good, peers: { 0: 'a', length: 1 } })],
     ['a long key', JSON.stringify({ ...good, key: 'x'.repeat(101) })],
     ['a long peer', JSON.stringify({ ...good, peers: ['x'.repeat(101)] })],
