@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { type Fault, held, nft, Stage } from '../support/whyStage.ts';
 
 /** `loden why` where packets take another way than through a VXLAN device. */
@@ -79,17 +79,15 @@ const IN_USER_SPACE: readonly Fault[] = [
   },
 ];
 
-describe.each([
+test.concurrent.each([
   ['host-gw', DIRECT],
   ['udp', IN_USER_SPACE],
-] as const)('%s', (backend, faults) => {
-  test('a healthy path, and a fault of each kind', async () => {
-    await using stage = await Stage.create(backend, [4], 2);
-    const { hops } = await stage.expectWhole();
-    expect(hops.filter((h) => h.state !== 'ok')).toEqual([]);
-    for (const fault of faults) {
-      const args = ['--etcd-endpoints', stage.cluster.etcd.endpoint()];
-      await stage.expectFault({ ...fault, args });
-    }
-  });
+] as const)('%s: a healthy path, and a fault of each kind', async (backend, faults) => {
+  await using stage = await Stage.create(backend, [4], 2);
+  const { hops } = await stage.expectWhole();
+  expect(hops.filter((h) => h.state !== 'ok')).toEqual([]);
+  for (const fault of faults) {
+    const args = ['--etcd-endpoints', stage.cluster.etcd.endpoint()];
+    await stage.expectFault({ ...fault, args });
+  }
 });

@@ -88,7 +88,9 @@ export class Stage implements Scene {
     this.#asker = asker;
   }
   static async create(Type: string, families: readonly Family[], hosts: number): Promise<Stage> {
-    const cluster = await pinnedCluster(Array(hosts).fill(0), { families, backend: { Type } });
+    // Reactions to what probes find should not keep a test waiting.
+    const args = ['--probe-interval', '1s'];
+    const cluster = await pinnedCluster(Array(hosts).fill(0), { families, backend: { Type }, args });
     const pods = await Promise.all(cluster.hosts.map((h) => h.workload()));
     const { lease } = (await cluster.hosts[1]!.get<{ lease: { lease: LeaseView } }>('/v1/status')).lease;
     const macs = new Map<Family, string>();

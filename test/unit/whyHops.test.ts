@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { PathJson } from '../../src/api/shapes.ts';
 import { paint } from '../../src/cli/paint.ts';
 import { renderWhy } from '../../src/cli/render/why.ts';
 import { nftTables } from '../../src/inspect/firewall/nft.ts';
@@ -331,6 +332,38 @@ describe('what is not broken', () => {
     expect(w.conclusion).toContain('is fenced (etcd is away)');
   });
 
+  test('what the daemon’s probes have found lately', () => {
+    const base = seen();
+    const path = {
+      key: '10.42.2.0-24',
+      family: 4,
+      sent: 20,
+      lost: 6,
+      health: 'lossy',
+      checksum: 'good',
+    } as PathJson;
+    const probed = (p: PathJson, state: 'on' | 'off' = 'on') =>
+      answer({
+        ...base,
+        world: {
+          ...base.world,
+          probes: {
+            from: 'daemon',
+            value: {
+              ...{ enabled: true, interval: 1, sample: 1, sent: 1, received: 1, paths: [p] },
+              checksumOffload: { device: 'flannel.1', state, reason: null },
+            },
+          },
+        },
+      });
+    expect(probed(path)).toMatchObject({ whole: true });
+    expect(probed(path).conclusion).toContain('6 of the last 20 probes to its node were lost');
+    expect(stateOf(probed({ ...path, family: 6 }), 'path')).toBe('ok');
+    const corrupted = { ...path, health: 'reachable', checksum: 'corrupted' } as const;
+    expect(broken(probed(corrupted))).toEqual(['path']);
+    expect(broken(probed(corrupted, 'off'))).toEqual([]);
+  });
+
   test('a neighbour that is not permanent', () => {
     const w = answer({ ...seen(), neighbour: { mac: '02:00:00:00:00:02' as Mac, state: 'STALE' } });
     expect(stateOf(w, 'neighbour')).toBe('warning');
@@ -402,11 +435,11 @@ describe('whose an address is', () => {
 
 describe('what should be there', () => {
   const devices = { links: LINKS, addresses: ADDRESSES, defaultDev: 'eth0' };
-  const of = (parts: Parameters<typeof world>[0]) => {
+  const of = (parts: Parameters<typeof world>[0], on = devices) => {
     const around = world(parts);
     const place = placeOf(addr('10.42.2.2'), around);
     if (place.kind !== 'peer') throw new Error(place.kind);
-    return expectedFor(place, addr('10.42.2.2'), around, devices);
+    return expectedFor(place, addr('10.42.2.2'), around, on);
   };
 
   test('the same without a daemon: the uplink is known by the address that our lease names', () => {

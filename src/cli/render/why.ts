@@ -1,6 +1,7 @@
 import type { Hop, HopState, Why } from '../../inspect/why/index.ts';
 import type { Paint } from '../paint.ts';
 import { printable } from '../render.ts';
+import { wrap } from './wrap.ts';
 
 /** `loden why` as text. Pure. */
 
@@ -12,19 +13,6 @@ const tint = (state: HopState, p: Paint): ((text: string) => string) =>
 /** Columns of a terminal narrower than which nothing is wrapped. */
 const NARROWEST = 40;
 
-/** Words in lines of at most `columns`, those after the first indented. */
-function wrap(text: string, indent: number, columns: number): string {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of printable(text).split(' ')) {
-    if (line !== '' && indent + line.length + 1 + word.length > columns) {
-      lines.push(line);
-      line = word;
-    } else line = line === '' ? word : `${line} ${word}`;
-  }
-  return [...lines, line].join(`\n${' '.repeat(indent)}`);
-}
-
 /**
  * Hop by hop; of those that are not in order also what should be there and what comes of it. Last the sentence that names the cause.
  * `columns`: of the terminal; undefined: nothing is wrapped.
@@ -34,13 +22,13 @@ export function renderWhy(why: Why, paint: Paint, columns: number | undefined): 
   const width = Math.max(...why.hops.map((h) => h.hop.length), 0);
   const indent = width + 4;
   const more = (label: string, text: string): string =>
-    `${' '.repeat(indent)}${paint.faint(label)} ${wrap(text, indent + label.length + 1, room)}\n`;
+    `${' '.repeat(indent)}${paint.faint(label)} ${wrap(printable(text), indent + label.length + 1, room)}\n`;
   const lines = why.hops.map((h: Hop): string => {
-    const head = `${tint(h.state, paint)(MARKS[h.state])} ${h.hop.padEnd(width)}  ${wrap(h.found, indent, room)}\n`;
+    const head = `${tint(h.state, paint)(MARKS[h.state])} ${h.hop.padEnd(width)}  ${wrap(printable(h.found), indent, room)}\n`;
     if (h.state === 'ok' || h.state === 'unknown') return head;
     return head + (h.expected === null ? '' : more('expected:', h.expected)) + more('why:', h.why);
   });
   const asked = `${why.from ?? 'this host'} → ${why.to}${why.port === null ? '' : ` ${why.port}`}`;
   const verdict = why.whole ? paint.strong : paint.bad;
-  return `${paint.strong(printable(asked))}\n${lines.join('')}\n${verdict(wrap(why.conclusion, 0, room))}\n`;
+  return `${paint.strong(printable(asked))}\n${lines.join('')}\n${verdict(wrap(printable(why.conclusion), 0, room))}\n`;
 }

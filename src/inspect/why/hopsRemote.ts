@@ -1,4 +1,5 @@
 import { formatAddr } from '../../net/addr.ts';
+import { knownValue } from '../world.ts';
 import { broken, knownExpected, ok, peerName, unknown, warning } from './hop.ts';
 import type { Echo } from './probes.ts';
 import type { Seen } from './seen.ts';
@@ -39,10 +40,8 @@ export function pathHop(seen: Seen): Hop {
   if (small?.what !== 'answered') return unknown('path', { found, why: PATH });
   const { full } = echoes;
   if (!expected || full === undefined || full.what === 'answered') {
-    return ok('path', {
-      found: full ? `${found}; so do packets of ${expected?.mtu} bytes` : found,
-      why: PATH,
-    });
+    const whole = full ? `${found}; so do packets of ${expected?.mtu} bytes` : found;
+    return lately(seen, whole) ?? ok('path', { found: whole, why: PATH });
   }
   const mtu = pathMtu ?? (full.what === 'too-big' ? full.mtu : undefined);
   const passes = mtu === undefined ? 'smaller ones do' : `of ${mtu} bytes do`;
@@ -64,6 +63,29 @@ export function pathHop(seen: Seen): Hop {
     ...rest,
     cause: `${narrow}: large packets are lost`,
     fix: 'put right the MTU of the network between, or set Backend.MTU (vxlan) or the uplinks’ MTU to what passes',
+  });
+}
+
+/** What the daemon's probes of the last time say, if that is worse than what was seen just now. */
+function lately(seen: Seen, found: string): Hop | undefined {
+  const probes = knownValue(seen.world.probes);
+  const path = probes?.paths.find((p) => p.key === peerName(seen) && p.family === seen.question.to.family);
+  if (path?.checksum === 'corrupted' && probes?.checksumOffload?.state !== 'off') {
+    return broken('path', {
+      found: `${found}; checksums that ${probes?.checksumOffload?.device ?? 'the device'} fills in arrive wrong`,
+      expected: 'checksums that hold',
+      why: 'the peer drops TCP and UDP whose checksum does not hold; echoes pass',
+      cause: 'packets whose checksum is left to the device arrive corrupted',
+      fix: `turn its tx checksum offload off: \`ethtool -K ${probes?.checksumOffload?.device ?? 'DEVICE'} tx-checksum-ip-generic off\``,
+    });
+  }
+  if (path?.health !== 'lossy') return undefined;
+  return warning('path', {
+    found: `${found}; of the last ${path.sent} probes of the daemon ${path.lost} were lost`,
+    expected: 'no loss',
+    why: 'some packets get there, and some do not',
+    cause: `${path.lost} of the last ${path.sent} probes to its node were lost`,
+    fix: 'look for loss on the underlay: errors and drops of the uplinks, a switch between, an overloaded host',
   });
 }
 
