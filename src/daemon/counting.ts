@@ -30,5 +30,6 @@ export const countTraffic = (
   new KernelTraffic({
     counters: new PeerCounters(),
     peers: () => countedPeers(daemon),
+    facts: () => daemon.asked,
     header: (device) => (state.link(device)?.mac === undefined ? 0 : ETHERNET),
   });

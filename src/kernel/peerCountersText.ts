@@ -22,21 +22,32 @@ import { network, type Prefix } from '../net/prefix.ts';
 export interface CounterWish {
   /** Devices through which packets go to peers. */
   readonly devices: ReadonlySet<string>;
-  /** By `4_24` (family, prefix length): the subnets' addresses. */
-  readonly subnets: ReadonlyMap<string, ReadonlySet<string>>;
+  /** By `4_24` (family, prefix length): the subnets' addresses, each with its row in {@link Counted}; rows begin at 0. */
+  readonly subnets: ReadonlyMap<string, ReadonlyMap<string, number>>;
+  readonly rows: number;
 }
 
-export interface Counts {
-  readonly packets: number;
-  readonly bytes: number;
+/** What has been counted, numbers alone: there may be thousands of peers. */
+export interface Counted {
+  /** Four for each row: packets and bytes out, packets and bytes in. */
+  readonly numbers: Float64Array;
+  /** For each row, {@link SEEN_OUT} and {@link SEEN_IN}: which of its two counters there are. */
+  readonly seen: Uint8Array;
 }
+
+const [SEEN_OUT, SEEN_IN] = [1, 2] as const;
+
+export const nothingCounted = ({ rows }: Pick<CounterWish, 'rows'>): Counted => ({
+  numbers: new Float64Array(4 * rows),
+  seen: new Uint8Array(rows),
+});
 
 /** What is in the table. */
-export interface CounterTable {
+export interface CounterTable extends Counted {
   /** By name: the listed lines of each. */
   readonly chains: ReadonlyMap<string, readonly string[]>;
-  /** By name: counters by address, written as {@link formatAddr} does. */
-  readonly sets: ReadonlyMap<string, ReadonlyMap<string, Counts>>;
+  /** By name: addresses that are counted and not wanted. */
+  readonly sets: ReadonlyMap<string, readonly string[]>;
 }
 
 /** Which set a subnet is in, and under which address. */
@@ -47,8 +58,8 @@ export const placeOf = (subnet: Prefix): { readonly set: string; readonly addres
 
 const TABLE = `netdev ${NFT_COUNTERS}`;
 const DIRECTIONS = [
-  { name: 'out', hook: 'egress', field: 'daddr' },
-  { name: 'in', hook: 'ingress', field: 'saddr' },
+  { name: 'out', hook: 'egress', field: 'daddr', column: 0, flag: SEEN_OUT },
+  { name: 'in', hook: 'ingress', field: 'saddr', column: 2, flag: SEEN_IN },
 ] as const;
 type Direction = (typeof DIRECTIONS)[number];
 
@@ -129,70 +140,94 @@ function* chainChanges(
 }
 
 function* elementChanges(
-  { name }: Direction,
+  { name, flag }: Direction,
   wish: CounterWish,
   table: CounterTable | undefined,
   line: (text: string) => string,
 ): Generator<string> {
-  const lines = function* (verb: 'add' | 'delete', set: string, elements: Iterable<string>) {
-    let batch: string[] = [];
-    const written = () => line(`${verb} element ${TABLE} ${set} { ${batch.join(', ')} }`);
-    for (const element of elements) {
-      if (batch.push(element) < MOST_ELEMENTS) continue;
-      yield written();
-      batch = [];
-    }
-    if (batch.length > 0) yield written();
-  };
   for (const [set, wanted] of wish.subnets) {
-    const has = table?.sets.get(name + set);
-    yield* lines(
-      'add',
-      name + set,
-      Iterator.from(wanted.values()).filter((address) => !has?.has(address)),
-    );
+    const missing = Iterator.from(wanted.entries()).filter(([, row]) => !((table?.seen[row] ?? 0) & flag));
+    for (const list of lists(missing.map(([address]) => address)))
+      yield line(`add element ${TABLE} ${name}${set} { ${list} }`);
   }
-  for (const [listed, has] of table?.sets ?? []) {
-    if (!listed.startsWith(name)) continue;
-    const wanted = wish.subnets.get(listed.slice(name.length));
-    yield* lines(
-      'delete',
-      listed,
-      Iterator.from(has.keys()).filter((address) => !wanted?.has(address)),
-    );
+  for (const [set, stray] of table?.sets ?? []) {
+    if (!set.startsWith(name)) continue;
+    for (const list of lists(stray)) yield line(`delete element ${TABLE} ${set} { ${list} }`);
   }
 }
 
-const ELEMENT = /([0-9a-f.:]+) counter packets (\d+) bytes (\d+)/g;
+/** Elements as nft takes them, some at a time. */
+function* lists(elements: Iterable<string>): Generator<string> {
+  let batch: string[] = [];
+  for (const element of elements) {
+    if (batch.push(element) < MOST_ELEMENTS) continue;
+    yield batch.join(', ');
+    batch = [];
+  }
+  if (batch.length > 0) yield batch.join(', ');
+}
+
+/** Between an element's address and its numbers. */
+const [PACKETS, BYTES] = [' counter packets ', ' bytes '];
 
 /**
  * The text of `nft list table netdev loden-peers`, line by line: it yields after each, so that the caller can pause. What it does not
- * know it passes over.
+ * know it passes over. Makes no object for an element: thousands of them each second would keep the collector busy.
  */
-export function* parseCounterTable(text: string): Generator<void, CounterTable> {
+export function* parseCounterTable(text: string, wish: CounterWish): Generator<void, CounterTable> {
+  const counted = nothingCounted(wish);
   const chains = new Map<string, string[]>();
-  const sets = new Map<string, Map<string, Counts>>();
+  const sets = new Map<string, string[]>();
   let chain: string[] | undefined;
-  let set: Map<string, Counts> | undefined;
+  let set: { readonly name: string; readonly stray: string[] } | undefined;
   for (let from = 0; from < text.length; ) {
     const newline = text.indexOf('\n', from);
     const end = newline < 0 ? text.length : newline;
-    const line = text.slice(from, end).trim();
+    const isElements = set !== undefined && text.slice(from, end).includes(PACKETS);
+    if (set && isElements) elements(text, from, end, set, wish, counted);
+    else {
+      const line = text.slice(from, end).trim();
+      const head = /^(set|chain) (\S+) \{/.exec(line);
+      if (head) {
+        const [, kind, name] = head;
+        set = kind === 'set' ? { name: name!, stray: [] } : undefined;
+        chain = kind === 'chain' ? [] : undefined;
+        if (set) sets.set(set.name, set.stray);
+        if (chain) chains.set(name!, chain);
+      } else chain?.push(line);
+    }
     from = end + 1;
-    const head = /^(set|chain) (\S+) \{/.exec(line);
-    if (head) {
-      const [, kind, name] = head;
-      set = kind === 'set' ? new Map() : undefined;
-      chain = kind === 'chain' ? [] : undefined;
-      if (set) sets.set(name!, set);
-      if (chain) chains.set(name!, chain);
-    } else if (set) {
-      for (const [, address, packets, bytes] of line.matchAll(ELEMENT))
-        set.set(canonical(address!), { packets: Number(packets), bytes: Number(bytes) });
-    } else chain?.push(line);
     yield;
   }
-  return { chains, sets };
+  return { ...counted, chains, sets };
+}
+
+/** The elements in one line of a set. */
+function elements(
+  text: string,
+  from: number,
+  end: number,
+  { name, stray }: { readonly name: string; readonly stray: string[] },
+  wish: CounterWish,
+  { numbers, seen }: Counted,
+): void {
+  const direction = DIRECTIONS.find((d) => name.startsWith(d.name));
+  const rows = direction && wish.subnets.get(name.slice(direction.name.length));
+  for (let at = text.indexOf(PACKETS, from); at >= 0 && at < end; at = text.indexOf(PACKETS, at + 1)) {
+    const address = text.slice(text.lastIndexOf(' ', at - 1) + 1, at);
+    const row = rows?.get(address) ?? rows?.get(canonical(address));
+    if (!direction || row === undefined) {
+      stray.push(address);
+      continue;
+    }
+    const bytes = text.indexOf(BYTES, at);
+    numbers[4 * row + direction.column] = Number.parseInt(text.slice(at + PACKETS.length, bytes), 10);
+    numbers[4 * row + direction.column + 1] = Number.parseInt(
+      text.slice(bytes + BYTES.length, bytes + BYTES.length + 20),
+      10,
+    );
+    seen[row]! |= direction.flag;
+  }
 }
 
 /** IPv6 addresses can be written in many ways; nft and {@link formatAddr} agree on most, but need not. */

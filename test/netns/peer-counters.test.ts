@@ -67,6 +67,7 @@ function traffic(peers: () => readonly (CountedPeer | undefined)[], linger?: num
   return new KernelTraffic({
     counters: new PeerCounters(commands),
     peers,
+    facts: () => ({}),
     header: () => 14,
     now: () => (now += 1_001),
     ...(linger === undefined ? {} : { linger }),
@@ -135,6 +136,7 @@ describe('packets to and from peers are counted', () => {
         remove: () => counters.remove(),
       },
       peers: () => [NINE],
+      facts: () => NINE,
       header: () => 14,
       now: () => at,
     });
@@ -278,6 +280,7 @@ describe('when it cannot be done', () => {
         read: async () => undefined,
       }),
       peers: () => [NINE],
+      facts: () => NINE,
       header: () => 14,
       now: () => at,
     });
@@ -285,10 +288,10 @@ describe('when it cannot be done', () => {
     expect(counted.problem).toContain('Operation not supported');
     expect(counted.of(NINE.key)).toBeNull();
     const once = calls.length;
-    at = 59_999;
+    at = 9_999;
     await counted.refresh();
     expect(calls).toHaveLength(once);
-    at = 60_000;
+    at = 10_000;
     await counted.refresh();
     expect(calls).toHaveLength(2 * once);
   });
