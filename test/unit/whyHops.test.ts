@@ -1,12 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import type { PathJson } from '../../src/api/shapes.ts';
+import type { PathJson, PeerJson } from '../../src/api/shapes.ts';
 import { paint } from '../../src/cli/paint.ts';
 import { renderWhy } from '../../src/cli/render/why.ts';
+import { parseNetworkConfig } from '../../src/config/network.ts';
 import { nftTables } from '../../src/inspect/firewall/nft.ts';
 import { answer } from '../../src/inspect/why/conclude.ts';
 import { expectedFor, placeOf } from '../../src/inspect/why/expect.ts';
 import type { PodEnd, Seen } from '../../src/inspect/why/seen.ts';
 import type { HopName, Why } from '../../src/inspect/why/types.ts';
+import type { World } from '../../src/inspect/world.ts';
 import type { ObservedLink } from '../../src/kernel/observed.ts';
 import { addr } from '../../src/net/addr.ts';
 import type { Mac } from '../../src/net/mac.ts';
@@ -460,6 +462,31 @@ describe('what should be there', () => {
       probe: addr('192.0.2.2'),
       mtu: 1500,
     });
+  });
+
+  test('a peer that is refused in one family is served in the other', () => {
+    const both = leaseJson(2, { subnets: ['10.42.2.0/24', 'fd00::/64'], publicIPv6: null });
+    const around = world({ leases: [leaseJson(1), both] });
+    const network = parseNetworkConfig(
+      '{"Network":"10.42.0.0/16","EnableIPv6":true,"IPv6Network":"fd00::/48","Backend":{"Type":"vxlan"}}',
+    );
+    const dual = { ...around, network: { value: network, from: 'daemon' as const } };
+    const problem = (to: string, from: World = dual) => {
+      const place = placeOf(addr(to), from);
+      const found = place.kind === 'peer' ? expectedFor(place, addr(to), from, devices) : undefined;
+      return found && 'route' in found ? found.problem : 'nobody';
+    };
+    expect([problem('10.42.2.2'), problem('fd00::2')]).toEqual([
+      undefined,
+      expect.stringContaining('no PublicIPv6'),
+    ]);
+    // The daemon's word counts where there is one.
+    const peer = { key: both.key, problem: 'refused', paths: [{ family: 6 }] } as unknown as PeerJson;
+    const told: World = {
+      ...dual,
+      peers: { value: { revision: '1', at: '', peers: [peer] }, from: 'daemon' },
+    };
+    expect([problem('10.42.2.2', told), problem('fd00::2', told)]).toEqual(['refused', undefined]);
   });
 
   test('hostile leases are passed over', () => {

@@ -1,5 +1,5 @@
-import type { LeaseJson, StatusJson } from '../../api/shapes.ts';
-import type { HostFacts } from '../../backends/backend.ts';
+import type { LeaseJson, PeerJson, StatusJson } from '../../api/shapes.ts';
+import type { HostFacts, PeerProblem } from '../../backends/backend.ts';
 import { findBackend } from '../../backends/registry.ts';
 import { isObject } from '../../fields.ts';
 import type { ObservedAddress, ObservedLink } from '../../kernel/observed.ts';
@@ -222,7 +222,7 @@ export function expectedFor(
   const tunnelSubnet = subnetOf(self, to.family);
   return {
     backend: backend.type,
-    problem: told ? (told.problem ?? undefined) : found.problem,
+    problem: told ? problemOf(told, to.family) : found.problem,
     sharing: sharing(all, lease, to.family),
     link: found.link,
     tunnelAddr: tunnelSubnet && { addr: network(tunnelSubnet).addr, len: to.family === 4 ? 32 : 128 },
@@ -247,6 +247,15 @@ const NOBODY: Lease = {
   modRevision: 0n,
   etcdLease: 'reservation',
 };
+
+/** A peer may be served in one family and refused in the other. */
+const problemOf = ({ problem, paths }: PeerJson, family: Family): string | undefined =>
+  problem === null || paths.some((p) => p.family === family) ? undefined : problem;
+
+/** The same of what a backend says: a reason about one subnet begins with it, and an address may have another beside it. */
+const concerns = ({ lease, reason }: PeerProblem, family: Family): boolean =>
+  !reason.endsWith('it is served at its other one') &&
+  !lease.subnets.some((s) => s.addr.family !== family && reason.startsWith(`${formatPrefix(s)}:`));
 
 interface Picked {
   problem: string | undefined;
@@ -277,7 +286,7 @@ function pick(
   };
   for (const o of desired) {
     if (o.kind === 'problem') {
-      if (o.problem.lease.key === key) out.problem ??= o.problem.reason;
+      if (o.problem.lease.key === key && concerns(o.problem, to.family)) out.problem ??= o.problem.reason;
     } else if (o.kind === 'link') links.push(o);
     else if (o.kind === 'neigh') neighs.push(o);
     else if (o.kind === 'fdb') fdbs.push(o);
