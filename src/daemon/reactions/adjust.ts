@@ -51,7 +51,9 @@ export function* adjusted(
   if (ownRoute) for (const { mtu, subnet } of wanted.values()) yield lowered(ownRoute(subnet), mtu);
 }
 
-const routeKey = (subnet: Prefix): string => objectKey({ kind: 'route', dst: network(subnet) } as Route);
+const routeKey = memo((subnet: Prefix): string =>
+  objectKey({ kind: 'route', dst: network(subnet) } as Route),
+);
 
 /** The last one of each route. */
 const lowerings = memo((_: Route) => ({ route: undefined as Route | undefined }));

@@ -23,8 +23,11 @@ export interface MtuParts {
   readonly options: MtuOptions;
 }
 
-/** Milliseconds in which reports are gathered: after each change all of the desired state is compared. */
-const GATHER = 250;
+/**
+ * Milliseconds in which reports are gathered, at least and for each path there is: after each change all of the desired
+ * state is compared.
+ */
+const GATHER = { atLeast: 250, perPath: 0.5 } as const;
 
 /** Paths asked in each round whether they take more again. Which they are goes round. */
 const WATCHED = 50;
@@ -94,7 +97,8 @@ export class MtuReactions {
     const path = pathKey(report.target);
     if (report.fullSize !== 'lost' && !this.#state.has(path)) return;
     this.#pending.set(path, report);
-    this.#timer ??= setTimeout(() => this.#judge(), GATHER);
+    const wait = Math.max(GATHER.atLeast, GATHER.perPath * (this.#probing?.paths.size ?? 0));
+    this.#timer ??= setTimeout(() => this.#judge(), wait);
   }
 
   /** What an operator should look at. */
@@ -131,7 +135,18 @@ export class MtuReactions {
     if (state === this.#state) return;
     this.#state = state;
     this.#tell(changes);
-    this.#update();
+    if (changes.length > 0) this.#update();
+    else this.#watch();
+  }
+
+  #watch(): void {
+    const watched = new Set<string>();
+    // Whoever was heard of last is last.
+    for (const [path, { mtu, tooSmall }] of this.#state) {
+      if (watched.size === WATCHED) break;
+      if (mtu !== undefined || tooSmall !== undefined) watched.add(path);
+    }
+    this.#probing?.watch(watched);
   }
 
   /** Not when the device itself takes no more by now. */
@@ -141,14 +156,10 @@ export class MtuReactions {
   }
 
   #update(): void {
+    this.#watch();
     const low: RouteMtu[] = [];
-    const watched = new Set<string>();
-    // Whoever was heard of last is last.
-    for (const [path, { key, family, mtu, tooSmall }] of this.#state) {
-      if (watched.size < WATCHED && (mtu !== undefined || tooSmall !== undefined)) watched.add(path);
+    for (const [path, { key, family, mtu }] of this.#state)
       if (mtu !== undefined && this.#isLower(path, mtu)) low.push({ key, family, mtu });
-    }
-    this.#probing?.watch(watched);
     if (sameRoutes(low, this.#routeMtus)) return;
     this.#routeMtus = low;
     this.#parts.onChange();
