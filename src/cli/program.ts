@@ -156,7 +156,9 @@ export function parseCommandLine(argv: readonly string[], env: Env): Invocation 
   })
     .fail((message, error) => {
       const words = message ?? error?.message ?? 'the command line cannot be understood';
-      throw new UsageError(words.replaceAll(DASH, '-'));
+      throw new UsageError(
+        /^Not enough non-option/.test(words) ? 'an argument is missing' : words.replaceAll(DASH, '-'),
+      );
     })
     .parse(args, {}, (_error: unknown, _argv: unknown, text: string) => {
       output += text;

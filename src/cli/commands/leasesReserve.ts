@@ -16,7 +16,8 @@ export const leasesReserve = command({
   epilogue: 'Ends with 1 when the subnet is not of this network, or somebody else has it.',
   parse: ({ flags, env, args }) => {
     const values = commandValues('leases reserve', flags, env);
-    if (values.node === undefined) throw new UsageError('--node is missing: whose is the subnet to be?');
+    if (values.node === undefined)
+      throw new UsageError('--node is missing, which says whose the subnet is to be');
     return { ...clientOptions(values), subnet: args.subnet!, node: values.node };
   },
   run: async (options, io) => {
