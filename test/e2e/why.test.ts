@@ -281,7 +281,8 @@ const FAULTS: readonly Fault[] = [
     name: 'two nodes with one public address',
     shared: true,
     hop: 'peer',
-    says: /two nodes claim one public address: .*10\.42\.52\.0-24/,
+    says: /two nodes claim one public address: 10\.42\.52\.0-24.* and 10\.42\.2\.0-24/,
+    to: () => '10.42.52.3',
     inject: ({ cluster, peer }) => lease(cluster, 52, peer.at.ipv4),
   },
 ];

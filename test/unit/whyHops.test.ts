@@ -412,10 +412,6 @@ describe('whose an address is', () => {
 
   test.each([
     [
-      { leases: [leaseJson(1), leaseJson(2), leaseJson(3, { publicIP: '192.0.2.2' })] },
-      /two nodes claim one public address: 10\.42\.2\.0-24 and 10\.42\.3\.0-24/,
-    ],
-    [
       { leases: [leaseJson(1), leaseJson(2, { data: { VNI: 1, VtepMAC: 'x' } })] },
       /cannot be served: .*VtepMAC/,
     ],
@@ -433,6 +429,17 @@ describe('whose an address is', () => {
     expect(broken(w)).toEqual(['peer']);
     expect(w.conclusion).toMatch(says);
   });
+});
+
+test('two nodes with one public address: one of them is reached', () => {
+  const base = seen({}, { leases: [leaseJson(1), leaseJson(2), leaseJson(3, { publicIP: '192.0.2.2' })] });
+  const says = 'two nodes claim one public address: 10.42.2.0-24 and 10.42.3.0-24';
+  const reached = answer(base);
+  expect(reached).toMatchObject({ whole: true, conclusion: expect.stringContaining(says) });
+  expect(stateOf(reached, 'peer')).toBe('warning');
+  const other = answer({ ...base, echoes: { tunnel: silent, full: silent, host: answered, target: silent } });
+  expect(broken(other)).toEqual(['peer']);
+  expect(other.conclusion).toContain(says);
 });
 
 describe('what should be there', () => {

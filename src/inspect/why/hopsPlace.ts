@@ -3,7 +3,7 @@ import { formatPrefix, network, parsePrefix } from '../../net/prefix.ts';
 
 import { knownValue } from '../world.ts';
 import { ownLease } from './expect.ts';
-import { broken, daemonRuns, ok, peerName, unknown, warning } from './hop.ts';
+import { answers, broken, daemonRuns, ok, peerName, showAddr, unknown, warning } from './hop.ts';
 import type { PodEnd, Seen } from './seen.ts';
 import type { Hop } from './types.ts';
 
@@ -92,9 +92,12 @@ export function peerHop(seen: Seen): Hop {
     });
   }
   if (expected.sharing.length > 0) {
-    const others = expected.sharing.join(', ');
-    return broken('peer', {
-      found: `${key} and ${others} have one public address, ${seen.expected && 'endpoint' in seen.expected && seen.expected.endpoint ? formatAddr(seen.expected.endpoint) : ''}`,
+    const [first, ...more] = expected.sharing;
+    const others = more.length > 0 ? `${first} and ${more.length} more` : first;
+    // Packets do get to the one that has the address.
+    const make = answers(seen) === true ? warning : broken;
+    return make('peer', {
+      found: `${key} and ${others} have one public address, ${showAddr(expected.endpoint)}`,
       expected: 'a public address for each node',
       why: 'packets for both are sent to one host, which has only one of the subnets',
       cause: `two nodes claim one public address: ${key} and ${others}`,
