@@ -1,6 +1,7 @@
 import { isObject } from '../../fields.ts';
 import type { Family } from '../../net/addr.ts';
-import { fieldsOf, mapPick, matchTest, numberOf, type Sets } from './nftValues.ts';
+import { fieldsOf, numberOf } from './nftFields.ts';
+import { mapPick, matchTest, type Sets } from './nftValues.ts';
 import type { Hook, Packet, Tri } from './packet.ts';
 import type { BaseChain, NatKind, Rule, Step, Verdict } from './rules.ts';
 

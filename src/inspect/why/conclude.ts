@@ -1,17 +1,11 @@
 import { formatAddr } from '../../net/addr.ts';
 import { knownExpected, ok, unknown } from './hop.ts';
 import { firewallHop, translationHop, tunnelPortHop } from './hopsFirewall.ts';
-import {
-  fdbHop,
-  forwarderHop,
-  neighbourHop,
-  routeHop,
-  rulesHop,
-  tunnelHop,
-  underlayHop,
-} from './hopsKernel.ts';
 import { forwardingHop, leaseHop, peerHop, podHop } from './hopsPlace.ts';
 import { pathHop, remoteHop } from './hopsRemote.ts';
+import { routeHop, rulesHop } from './hopsRouting.ts';
+import { fdbHop, forwarderHop, neighbourHop, tunnelHop } from './hopsTunnel.ts';
+import { underlayHop } from './hopsUnderlay.ts';
 import type { Seen } from './seen.ts';
 import { HOPS, type Hop, type HopName, type Why } from './types.ts';
 

@@ -89,6 +89,7 @@ function inward(seen: Seen): Passage[] {
 
 const FIREWALL = 'each rule of nftables and iptables on the way can drop the packet or its answer';
 
+/** The packet and its answer through this host's hooks. */
 export function firewallHop(seen: Seen): Hop {
   return judged(seen, 'firewall', [...outward(seen), ...inward(seen)], FIREWALL);
 }
@@ -130,6 +131,7 @@ function judged(
 
 const TRANSLATION = 'inside the overlay pods should see each other’s own addresses';
 
+/** Would the packet leave with other addresses? */
 export function translationHop(seen: Seen): Hop {
   const found = outward(seen).find((p) => p.judgment.nat !== undefined);
   if (!found) return ok('translation', { found: 'none', why: TRANSLATION });

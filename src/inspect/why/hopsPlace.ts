@@ -1,9 +1,8 @@
 import { formatAddr } from '../../net/addr.ts';
 import { formatPrefix, network, parsePrefix } from '../../net/prefix.ts';
-
 import { knownValue } from '../world.ts';
-import { ownLease } from './expect.ts';
 import { answers, broken, daemonRuns, ok, peerName, showAddr, unknown, warning } from './hop.ts';
+import { ownLease } from './place.ts';
 import type { PodEnd, Seen } from './seen.ts';
 import type { Hop } from './types.ts';
 
@@ -11,6 +10,7 @@ import type { Hop } from './types.ts';
 
 const LEASE = 'without a lease no host takes packets for the address';
 
+/** Whose the address is. */
 export function leaseHop(seen: Seen): Hop {
   const { place, world } = seen;
   const source =
@@ -161,8 +161,7 @@ export function podHop(seen: Seen, hop: 'source' | 'pod', end: PodEnd): Hop {
     return ok(hop, { found: `${way.route.text}: this host's own address, no pod's`, why: POD });
   }
   const own = seen.place.kind === 'own' ? seen.place.subnet : ownSubnetOf(seen);
-  const inOwn =
-    own && parsePrefix(`${text}/32`) !== undefined ? formatPrefix(network(own)) : 'this host’s subnet';
+  const inOwn = own ? formatPrefix(network(own)) : 'this host’s subnet';
   if (attachment === undefined) {
     const seenThere =
       neighbour?.mac && neighbour.state !== 'FAILED' ? `; ${neighbour.mac} answers for it` : '';

@@ -29,6 +29,7 @@ function showEcho(echo: Echo | undefined): string {
   }
 }
 
+/** What echoes to the peer's end have found: time and size. */
 export function pathHop(seen: Seen): Hop {
   const { echoes, pathMtu } = seen;
   if (typeof echoes === 'string')
@@ -91,6 +92,7 @@ function lately(seen: Seen, found: string): Hop | undefined {
 
 const REMOTE = 'the rest of the path is on the other host';
 
+/** Which end a silence points to. */
 export function remoteHop(seen: Seen): Hop {
   const { echoes, place } = seen;
   const to = formatAddr(seen.question.to);

@@ -2,9 +2,10 @@ import type { ObservedAddress, ObservedLink } from '../../kernel/observed.ts';
 import type { Addr } from '../../net/addr.ts';
 import type { Firewall, Packet } from '../firewall/index.ts';
 import type { World } from '../world.ts';
-import type { Expected, Place } from './expect.ts';
+import type { Expected } from './expect.ts';
 import type { IpRule } from './ipRules.ts';
 import type { FoundFdb, FoundNeigh, FoundRoute, RouteAnswer } from './kernel.ts';
+import type { Place } from './place.ts';
 import type { Echo, Echoes } from './probes.ts';
 import type { Question } from './types.ts';
 
