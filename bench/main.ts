@@ -2,6 +2,7 @@ import { cni } from './cni.ts';
 import { controlPlane } from './controlPlane.ts';
 import { datapath } from './datapath.ts';
 import { leases } from './leases.ts';
+import { peerCounters } from './peerCounters.ts';
 import { probes } from './probes.ts';
 
 /** Each benchmark takes its own arguments; all know `--json` and `--help`. */
@@ -19,6 +20,10 @@ const BENCHES: Readonly<Record<string, { about: string; run: (argv: string[]) =>
     about:
       "plain routing, kernel VXLAN, the udp backend and a forwarder in flannel's design: throughput, packets, round trips, CPU",
     run: datapath,
+  },
+  'peer-counters': {
+    about: 'what it costs the data path to count packets to and from each peer, by the ways there are for it',
+    run: peerCounters,
   },
   leases: {
     about: '`loden leases --json` of thousands of leases, by the daemon and straight from etcd: time',
