@@ -54,16 +54,26 @@ test('a running daemon answers as docs/openapi.json says: vxlan, two families, p
   const [host, other] = [await cluster.addHost(), await cluster.addHost()];
   await Promise.all([host.start(), other.start()]);
   await host.workload();
-  // A lease that cannot be served, and a key that is none.
+  // A route of somebody else's in the place of a peer's, a lease that cannot be served, and a key that is none.
+  await host.netns.ip('route add 10.42.77.0/24 dev lo');
+  await cluster.etcd.put(
+    `${DEFAULTS.etcdPrefix}/subnets/10.42.77.0-24`,
+    '{"PublicIP":"192.0.2.200","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:77"}}',
+  );
   await cluster.etcd.put(
     `${DEFAULTS.etcdPrefix}/subnets/10.42.255.0-24`,
     '{"PublicIP":"127.0.0.1","BackendType":"vxlan"}',
   );
   await cluster.etcd.put(`${DEFAULTS.etcdPrefix}/subnets/garbage`, '{');
   const own = (await host.get<StatusJson>('/v1/status')).lease.lease!.key;
-  await until('both to be told', async () => {
+  await until('all of it to be told', async () => {
     const { peers } = await host.get<PeersJson>('/v1/peers');
-    return peers.some((p) => p.problem !== null) && peers.some((p) => p.paths.length === 2);
+    const { kernel } = await host.get<StatusJson>('/v1/status');
+    return (
+      kernel.conflicts.length > 0 &&
+      peers.some((p) => p.problem !== null) &&
+      peers.some((p) => p.paths.length === 2)
+    );
   });
   await until('the peer to be probed', async () => {
     const { peers } = await host.get<PeersJson>('/v1/peers');
@@ -80,11 +90,32 @@ test('a running daemon answers as docs/openapi.json says: vxlan, two families, p
   // What is documented is also what is so.
   const status = JSON.parse(bodies.get('status')!) as StatusJson;
   expect(status).toMatchObject({ ready: true, setAside: 1, lease: { state: 'held', lease: { key: own } } });
-  const objects = JSON.parse(bodies.get('objects')!) as ObjectsJson;
-  expect(new Set(objects.objects.map((o) => o.state))).toEqual(new Set(['inSync']));
-  expect(objects.objects.filter((o) => o.kind === 'route')).toHaveLength(2);
+  const { objects } = JSON.parse(bodies.get('objects')!) as ObjectsJson;
+  expect(objects.filter((o) => o.kind === 'route' && o.state === 'inSync')).toHaveLength(2);
+  expect(objects.filter((o) => o.state !== 'inSync')).toEqual([
+    {
+      kind: 'route',
+      object: expect.stringContaining('10.42.77.0/24'),
+      state: 'conflict',
+      error: expect.stringContaining('lo'),
+    },
+  ]);
+  const found = await host.get<ObjectsJson>('/v1/objects?state=conflict&kind=route');
+  expect(found.objects).toEqual(objects.filter((o) => o.state === 'conflict'));
+  expect((await host.get<ObjectsJson>('/v1/objects?state=conflict&kind=fdb')).objects).toEqual([]);
+  const { events } = JSON.parse(bodies.get('events')!) as EventsJson;
+  expect(events).toContainEqual(
+    expect.objectContaining({
+      kind: 'kernel',
+      level: 'warn',
+      message: expect.stringContaining('in conflict with'),
+    }),
+  );
+  expect(events).toContainEqual(
+    expect.objectContaining({ kind: 'peer', level: 'warn', subject: '10.42.255.0-24' }),
+  );
   const peers = JSON.parse(bodies.get('peers')!) as PeersJson;
-  expect(peers.peers).toHaveLength(2);
+  expect(peers.peers).toHaveLength(3);
   expect(peers.peers.map((p) => p.key)).not.toContain(own);
   const config = JSON.parse(bodies.get('config')!) as ConfigJson;
   expect(config.options.find((o) => o.name === 'probe-interval')).toEqual({
@@ -100,7 +131,7 @@ test('a running daemon answers as docs/openapi.json says: vxlan, two families, p
   });
 
   // Changes and requests that carry a body.
-  const peer = peers.peers.find((p) => p.problem === null)!;
+  const peer = peers.peers.find((p) => p.paths.length === 2)!;
   const post = (body: unknown, headers = {}) =>
     held(host, 'POST', '/v1/probes', '/v1/probes', { body, headers }).then((t) => t.status);
   expect(await post({ to: peer.key })).toBe(200);
