@@ -11,13 +11,14 @@ export interface StreamParts {
 }
 
 /**
- * The daemon's events: those it keeps, then each as it happens. A connection that breaks is made again by the browser, which names the last
- * event it has; one that is refused for good (a proxy, a daemon that starts) by us, from the last event on.
+ * The daemon's events: those it keeps, then each as it happens. When the connection breaks, what has happened since the last event is asked for
+ * before there is another.
  */
 export class EventStream {
   readonly #parts: StreamParts;
   #source: EventSource | undefined;
   #on = false;
+  #opening = false;
   #failures = 0;
   #instance = '';
   #last = 0;
@@ -34,6 +35,13 @@ export class EventStream {
     else this.#close();
   }
 
+  /** Try again at once, if there is no stream. */
+  now(): void {
+    if (!this.#on || this.#source || this.#opening) return;
+    clearTimeout(this.#timer);
+    void this.#open();
+  }
+
   #close(): void {
     clearTimeout(this.#timer);
     this.#source?.close();
@@ -42,10 +50,14 @@ export class EventStream {
   }
 
   async #open(): Promise<void> {
+    if (this.#opening) return;
+    this.#opening = true;
     try {
       await this.#catchUp();
     } catch {
       return this.#retry();
+    } finally {
+      this.#opening = false;
     }
     if (!this.#on || this.#source) return;
     const source = new EventSource(resource(`v1/events/stream?since=${this.#last}`));
@@ -61,10 +73,11 @@ export class EventStream {
       void this.#open();
     });
     source.onmessage = (message: MessageEvent<string>) => this.#take(message);
+    // The browser would connect again by itself, and not notice that another daemon answers, whose ids begin anew.
     source.onerror = () => {
-      this.#parts.onOpen(false);
-      if (source.readyState !== EventSource.CLOSED) return;
+      source.close();
       this.#source = undefined;
+      this.#parts.onOpen(false);
       this.#retry();
     };
   }

@@ -156,5 +156,6 @@ scope.onmessage = ({ data }) => {
       return sendPlot();
     case 'refresh':
       for (const p of Object.values(polls)) p.now();
+      stream.now();
   }
 };
