@@ -43,6 +43,8 @@ export interface WorldOptions {
   readonly etcd: StoreOptions | ((config: ConfigJson | undefined) => StoreOptions) | undefined;
   /** This node's id in the state directory, to know our own lease without a daemon. */
   readonly node?: string | undefined;
+  /** False: do not ask for peers. A daemon counts their packets, by rules in the kernel, for as long as somebody asks. */
+  readonly peers?: boolean;
   /** Milliseconds to wait for the daemon, and again for etcd; 3,000 unless given. */
   readonly timeout?: number;
 }
@@ -62,6 +64,7 @@ export const whyMissing = (known: Known<unknown>): string | undefined =>
 
 const TIMEOUT = 3_000;
 const NO_DAEMON = 'no daemon runs here';
+const NOT_ASKED = { missing: 'nobody has asked for it' } as const;
 
 /** Gather all that is known; takes at most twice the timeout, and does not throw. */
 export async function lookAround(
@@ -81,7 +84,7 @@ export async function lookAround(
   }
   const [leases, peers, probes, config] = await Promise.all([
     ask('/v1/leases'),
-    ask('/v1/peers'),
+    options.peers === false ? NOT_ASKED : ask('/v1/peers'),
     ask('/v1/probes'),
     ask('/v1/config'),
   ]);

@@ -1,9 +1,10 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { StatusJson } from '../../src/api/shapes.ts';
 import { CHECKS } from '../../src/inspect/doctor/checks/index.ts';
-import type { Cluster } from '../support/cluster.ts';
+import type { Report } from '../../src/inspect/doctor/types.ts';
+import { Cluster } from '../support/cluster.ts';
 import {
   doctor,
   namedProgram,
@@ -15,6 +16,7 @@ import {
 } from '../support/doctor.ts';
 import { LocalEtcd, makePki } from '../support/etcd.ts';
 import { type Host, LODEN } from '../support/host.ts';
+import { dump, foreignText, overlayText } from '../support/kernelText.ts';
 import { flannelValue, keyOf, leases, subnetOf } from '../support/leases.ts';
 import type { Netns } from '../support/netns.ts';
 import { pinnedCluster } from '../support/pinned.ts';
@@ -125,7 +127,11 @@ const key = (path: string, value: string) => async () => {
 
 test('a healthy cluster has neither failures nor warnings', async () => {
   for (const host of hosts) {
+    const before = await dump(host.netns);
     const { status, report } = await doctor(host.netns, optionsFor(host, cluster.etcd));
+    const after = await dump(host.netns);
+    // It changes nothing, nor has the daemon change anything.
+    expect(overlayText(after) + foreignText(after)).toBe(overlayText(before) + foreignText(before));
     expect(report.findings.filter((f) => f.level === 'failure' || f.level === 'warning')).toEqual([]);
     expect({ status, well: report.well, daemon: report.daemon }).toEqual({
       status: 0,
@@ -560,6 +566,40 @@ test('certificates that are about to end are named, alone', async () => {
   ]);
   tried.add('certificates');
 });
+
+test.each([
+  ['udp', [4, 6]],
+  ['host-gw', [4, 6]],
+] as const)(
+  'a healthy host with %s and IPv%s, with a daemon and without, as root and not',
+  async (Type, families) => {
+    await using other = await Cluster.start(1, {
+      backend: { Type },
+      families,
+      args: ['--ip-masq', '--probe-interval', '0'],
+    });
+    const host = other.hosts[0]!;
+    await host.workload();
+    const args = optionsFor(host, other.etcd);
+    const wrong = async (argv: readonly string[]) =>
+      (JSON.parse(await host.netns.run([...argv, LODEN, 'doctor', '--json', ...args])) as Report).findings
+        .filter((f) => f.level === 'failure' || f.level === 'warning')
+        .map((f) => f.check);
+    expect(await wrong([])).toEqual([]);
+    chmodSync(host.dir, 0o755);
+    expect(await wrong(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'])).toEqual([]);
+    await host.stop();
+    expect(await wrong([])).toEqual(['daemon']);
+    if (Type !== 'udp') return;
+    // Who does not answer is waited for a moment, and is named.
+    other.etcd.signal('SIGSTOP');
+    const { report } = await doctor(host.netns, args);
+    expect(trouble(report, 'etcd')).toMatchObject([
+      { level: 'failure', cause: expect.stringContaining('no answer within') },
+    ]);
+    other.etcd.signal('SIGCONT');
+  },
+);
 
 test('there is a fault here for every check but those of probes', () => {
   const elsewhere = ['checksum', 'peers'];

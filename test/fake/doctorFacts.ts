@@ -147,6 +147,7 @@ export const healthy = (): Facts => ({
     ifaces: [],
   },
   privileged: true,
+  node: '1'.repeat(32),
   world: {
     daemon: { state: 'running', reason: undefined },
     status: known(status()),

@@ -177,13 +177,6 @@ const FAULTS: readonly (readonly [string, string, Level, Change, RegExp, RegExp?
     /timedatectl/,
   ],
   [
-    'clock',
-    'nobody knows',
-    'warning',
-    { ...endpoint({ clockAhead: null }), clock: fact({ now: AT.getTime(), synchronised: false }) },
-    /nobody keeps the clock right/,
-  ],
-  [
     'forward-drop',
     'policy without our rules',
     'failure',
@@ -205,6 +198,19 @@ const FAULTS: readonly (readonly [string, string, Level, Change, RegExp, RegExp?
     filter('-A INPUT -p udp -m udp --dport 8472 -j DROP'),
     /come in at UDP port 8472 are dropped/,
     /iptables -t filter -I INPUT -p udp --dport 8472 -j ACCEPT/,
+  ],
+  [
+    'tunnel-firewall',
+    'closed, before there is any lease',
+    'failure',
+    {
+      ...filter('-A INPUT -d 192.0.2.1/32 -p udp -m udp --dport 8472 -j DROP'),
+      ...world({
+        status: { missing: 'no daemon' },
+        leases: known({ revision: '5', source: 'etcd', leases: [], setAside: [] }),
+      }),
+    },
+    /come in at UDP port 8472 are dropped/,
   ],
   [
     'tunnel-firewall',
@@ -562,6 +568,14 @@ const FAULTS: readonly (readonly [string, string, Level, Change, RegExp, RegExp?
     'warning',
     leases([9, { key: '10.9.9.0-24', subnets: ['10.9.9.0/24'] }]),
     /10\.9\.9\.0-24 is outside the network/,
+  ],
+  [
+    'leases',
+    'not served',
+    'warning',
+    says({ problems: ['peer 10.42.9.0-24: it uses the backend "udp", not vxlan', 'something else'] }),
+    /the peer 10\.42\.9\.0-24 is not served: it uses the backend "udp"/,
+    /loden leases show 10\.42\.9\.0\/24/,
   ],
   [
     'leases',
@@ -926,10 +940,44 @@ test('what could not be looked at is skipped, with the reason, and nothing fails
 });
 
 test('the rules of a firewall that cannot be read prove nothing', () => {
-  const facts: Facts = { ...base, firewall: fact({ bases: [], gaps: ['nftables: you must be root'] }) };
+  const facts: Facts = { ...base, firewall: fact({ bases: [], gaps: ['nftables: it\nhangs'] }) };
   const said = report(facts).findings.filter((f) => /firewall|drop/.test(f.check));
   expect(said.map((f) => f.level)).toEqual(['skipped', 'skipped']);
-  expect(said[0]!.cause).toContain('you must be root');
+  expect(said[0]!.cause).toContain('nftables: it; hangs');
+  expect(report({ ...facts, privileged: false }).findings[6]!.cause).toContain('only root');
+});
+
+test('without a daemon our lease is known by our id, else by our address', () => {
+  const own = leaseOf(1, { self: false });
+  const without = (lease: typeof own, node: Facts['node']): Facts => ({
+    ...base,
+    node,
+    world: {
+      ...base.world,
+      daemon: { state: 'none', reason: undefined },
+      status: { missing: 'no daemon runs here' },
+      leases: known({ revision: '5', source: 'etcd', leases: [lease, leaseOf(2)], setAside: [] }),
+    },
+  });
+  const said = (facts: Facts) =>
+    report(facts)
+      .findings.filter((f) => ['own-lease', 'duplicate-ips'].includes(f.check))
+      .map((f) => [f.check, f.level]);
+  const ours = [
+    ['own-lease', 'ok'],
+    ['duplicate-ips', 'ok'],
+  ];
+  expect(said(without({ ...own, self: true }, own.node))).toEqual(ours);
+  // flanneld's.
+  expect(said(without({ ...own, node: null }, 'f'.repeat(32)))).toEqual(ours);
+  // Not as root the id cannot be read.
+  expect(said(without(own, undefined))).toEqual(ours);
+  // Somebody else's id, at our address; without one of our own too.
+  for (const node of ['f'.repeat(32), null])
+    expect(said(without(own, node))).toEqual([
+      ['own-lease', 'info'],
+      ['duplicate-ips', 'failure'],
+    ]);
 });
 
 test('a check that fails itself hides no other', () => {

@@ -81,7 +81,8 @@ function summary({ counts, privileged, daemon }: Report): string {
     counts.failure > 0 ? 'Something fails' : counts.warning > 0 ? 'Nothing fails' : 'All is well';
   const notes = [
     privileged ? '' : 'Not run as root: less can be seen.\n',
-    daemon === 'running' ? '' : 'Without a daemon only half can be seen.\n',
+    daemon === 'none' ? 'Without a daemon only half can be seen.\n' : '',
+    daemon === 'refusing' ? 'The daemon has not answered: only half can be seen.\n' : '',
   ];
   return `${verdict}${parts.length > 0 ? `: ${parts.join(', ')}` : ''}.\n${notes.join('')}`;
 }

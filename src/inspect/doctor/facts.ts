@@ -132,6 +132,8 @@ export interface Applied {
 export interface Facts {
   readonly options: Applied;
   readonly privileged: boolean;
+  /** This node's id; null: it has none yet; undefined: it cannot be read. */
+  readonly node: string | null | undefined;
   readonly world: World;
   readonly links: Fact<readonly LinkFact[]>;
   readonly addresses: Fact<readonly ObservedAddress[]>;

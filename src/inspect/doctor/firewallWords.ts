@@ -1,8 +1,15 @@
 import { formatPrefix, type Prefix } from '../../net/prefix.ts';
-import type { RuleRef } from '../firewall/index.ts';
+import type { Firewall, RuleRef } from '../firewall/index.ts';
 
 /** `"-j DROP" in table ip filter, chain FORWARD`. */
 export const ruleWords = ({ where, text }: RuleRef): string => `"${text}" in ${where}`;
+
+/** Why nothing can be said of the rules; undefined: something can. */
+export function unreadable({ bases, gaps }: Firewall, privileged: boolean): string | undefined {
+  if (bases.length > 0 || gaps.length === 0) return undefined;
+  if (!privileged) return "only root may see the firewall's rules";
+  return `the firewall's rules cannot be read: ${gaps.join('; ').replace(/\s*\n\s*/g, '; ')}`;
+}
 
 interface Place {
   /** `nft`, `iptables`, `iptables-legacy`, … */

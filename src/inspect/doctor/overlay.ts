@@ -54,17 +54,18 @@ export function overlayOf(facts: Pick<Facts, 'world'>): Overlay | undefined {
 }
 
 /** Our lease: the daemon's word, else the one with our node id, else one with our address that belongs to no other node. */
-export function ownLease(facts: Pick<Facts, 'world' | 'addresses'>): LeaseJson | undefined {
+export function ownLease(facts: Pick<Facts, 'world' | 'addresses' | 'node'>): LeaseJson | undefined {
   const held = knownValue(facts.world.status)?.lease.lease;
   if (held) return held;
   const leases = knownValue(facts.world.leases)?.leases ?? [];
   const own = leases.find((l) => l.self);
   if (own) return own;
-  return leases.find((l) => l.node === null && endpoints(l).some((a) => isHere(facts, a)));
+  const isOurs = (l: LeaseJson) => l.node === null || facts.node === undefined;
+  return leases.find((l) => isOurs(l) && endpoints(l).some((a) => isHere(facts, a)));
 }
 
 /** Everybody else's. */
-export function peerLeases(facts: Pick<Facts, 'world' | 'addresses'>): readonly LeaseJson[] {
+export function peerLeases(facts: Pick<Facts, 'world' | 'addresses' | 'node'>): readonly LeaseJson[] {
   const own = ownLease(facts);
   return (knownValue(facts.world.leases)?.leases ?? []).filter((l) => l.key !== own?.key);
 }

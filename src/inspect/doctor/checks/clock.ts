@@ -27,7 +27,7 @@ export const clock: Check<Facts> = {
       });
     if (synchronised === false && offsets.length === 0)
       return [
-        warning(
+        info(
           null,
           'the kernel says that nobody keeps the clock right, and there is no other to compare it with',
           fix,

@@ -29,7 +29,7 @@ export const duplicateIps: Check<Facts> = {
           ),
         );
     }
-    for (const lease of own ? leases.filter((l) => l.key !== own.key) : []) {
+    for (const lease of leases.filter((l) => l.key !== own?.key)) {
       const here = endpoints(lease).find((a) => isHere(facts, a));
       if (here && (byAddress.get(formatAddr(here))?.length ?? 0) < 2)
         found.push(

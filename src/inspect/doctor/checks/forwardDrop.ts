@@ -3,7 +3,7 @@ import { bits } from '../../../net/addr.ts';
 import { formatPrefix, offset, type Prefix } from '../../../net/prefix.ts';
 import { type Judgment, judge, type Packet } from '../../firewall/index.ts';
 import type { Facts } from '../facts.ts';
-import { lettingPass, ruleWords } from '../firewallWords.ts';
+import { lettingPass, ruleWords, unreadable } from '../firewallWords.ts';
 import {
   linkNamed,
   type Overlay,
@@ -32,8 +32,8 @@ export const forwardDrop: Check<Facts> = {
   look(facts) {
     if ('missing' in facts.firewall) return [skipped(facts.firewall.missing)];
     const firewall = facts.firewall.value;
-    if (firewall.bases.length === 0 && firewall.gaps.length > 0)
-      return [skipped(`the firewall's rules cannot be read: ${firewall.gaps.join('; ')}`)];
+    const unseen = unreadable(firewall, facts.privileged);
+    if (unseen !== undefined) return [skipped(unseen)];
     const overlay = overlayOf(facts);
     if (!overlay) return [skipped('the network config is not known')];
     const found: Found[] = [];
@@ -56,7 +56,8 @@ export const forwardDrop: Check<Facts> = {
           info(by.where, `whether ${ruleWords(by)} lets packets ${words} pass cannot be told from here`),
         );
     }
-    for (const gap of firewall.gaps) found.push(info(null, `not all rules could be read: ${gap}`));
+    for (const gap of firewall.gaps)
+      found.push(info(null, `not all rules could be read: ${gap.replace(/\s*\n\s*/g, '; ')}`));
     return orOk(found, 'packets between pods and other nodes are let pass');
   },
 };

@@ -34,18 +34,25 @@ export const leases: Check<Facts> = {
         ),
       );
     const told = new Set(found.map((f) => f.subject));
-    for (const peer of knownValue(facts.world.peers)?.peers ?? [])
-      if (peer.problem !== null && !told.has(peer.key) && !isAddressProblem(peer.problem))
+    for (const { key, problem } of unserved(facts))
+      if (!told.has(key) && !isAddressProblem(problem))
         found.push(
           warning(
-            peer.key,
-            `the peer ${peer.key} is not served: ${peer.problem}`,
-            `loden leases show ${peer.subnets[0] ?? peer.key}`,
+            key,
+            `the peer ${key} is not served: ${problem}`,
+            `loden leases show ${key.replace(/-(?=\d+$)/, '/')}`,
           ),
         );
     return orOk(found, `${list.leases.length} leases at revision ${list.revision}, none in another's way`);
   },
 };
+
+/** Peers that the daemon cannot serve, as its status tells. */
+const unserved = (facts: Facts): readonly { readonly key: string; readonly problem: string }[] =>
+  (knownValue(facts.world.status)?.problems ?? []).flatMap((text) => {
+    const [, key, problem] = /^peer (\S+): (.+)$/s.exec(text) ?? [];
+    return key !== undefined && problem !== undefined ? [{ key, problem }] : [];
+  });
 
 /** The check of public addresses tells of these. */
 const isAddressProblem = (problem: string): boolean => /is this host's own|PublicIP/.test(problem);

@@ -1,7 +1,7 @@
 import { type Addr, type Family, parseAddr } from '../../../net/addr.ts';
 import { type Judgment, judge, type NatKind, type Packet } from '../../firewall/index.ts';
 import type { Facts } from '../facts.ts';
-import { lettingPortPass, ruleWords } from '../firewallWords.ts';
+import { lettingPortPass, ruleWords, unreadable } from '../firewallWords.ts';
 import { endpoints, isHere, type Overlay, overlayOf, ownLease, peerLeases, uplinkName } from '../overlay.ts';
 import { type Check, type Found, failure, info, ok, orOk, skipped, warning } from '../types.ts';
 
@@ -22,8 +22,8 @@ export const tunnelFirewall: Check<Facts> = {
   look(facts) {
     if ('missing' in facts.firewall) return [skipped(facts.firewall.missing)];
     const firewall = facts.firewall.value;
-    if (firewall.bases.length === 0 && firewall.gaps.length > 0)
-      return [skipped(`the firewall's rules cannot be read: ${firewall.gaps.join('; ')}`)];
+    const unseen = unreadable(firewall, facts.privileged);
+    if (unseen !== undefined) return [skipped(unseen)];
     const overlay = overlayOf(facts);
     if (!overlay) return [skipped('the network config is not known')];
     const { port } = overlay;
@@ -73,27 +73,24 @@ function natFound(
   type: string,
   port: number,
 ): Found {
-  const may = sure ? 'are' : 'may be';
   const fix = `take the tunnel out of it: put "udp dport ${port} return" (iptables: -p udp --dport ${port} -j RETURN) before that rule`;
-  if (REDIRECTS.has(kind))
-    return (sure ? failure : warning)(
-      by.where,
-      `${words} ${may} sent elsewhere (${kind}) by ${ruleWords(by)}`,
-      fix,
-    );
-  const cause = `${words} ${may} given another source (${kind}) by ${ruleWords(by)}`;
+  const what = REDIRECTS.has(kind) ? 'sent elsewhere' : 'given another source';
+  if (!sure) return info(by.where, `${words} may be ${what} (${kind}) by ${ruleWords(by)}`);
+  const cause = `${words} are ${what} (${kind}) by ${ruleWords(by)}`;
   // The kernel's VXLAN does not look at the source; the udp backend knows peers by it.
-  return type === 'udp' && sure ? failure(by.where, cause, fix) : warning(by.where, cause, fix);
+  return (REDIRECTS.has(kind) || type === 'udp' ? failure : warning)(by.where, cause, fix);
 }
 
 function passages(facts: Facts, overlay: Overlay, port: number): Passage[] {
   const uplink = uplinkName(facts, overlay);
   return overlay.families.flatMap((family) => {
-    const ours = ourAddress(facts, family);
-    const theirs = peerLeases(facts)
+    const ours = ourAddress(facts, family, uplink);
+    const known = peerLeases(facts)
       .flatMap(endpoints)
       .find((a) => a.family === family && !isHere(facts, a));
-    if (!ours && !theirs) return [];
+    // Without a peer, somebody next to us stands for one.
+    const theirs = known ?? (ours && neighbour(ours));
+    if (!ours || !theirs) return [];
     const udp = {
       family,
       proto: UDP,
@@ -118,8 +115,13 @@ function passages(facts: Facts, overlay: Overlay, port: number): Passage[] {
   });
 }
 
-function ourAddress(facts: Facts, family: Family): Addr | undefined {
+const neighbour = (a: Addr): Addr => ({ family: a.family, value: a.value ^ 1n });
+
+/** By which peers reach us: the lease's, else the uplink's. */
+function ourAddress(facts: Facts, family: Family, uplink: string | undefined): Addr | undefined {
   const own = ownLease(facts);
   const told = own && (family === 4 ? own.publicIP : own.publicIPv6);
-  return told ? parseAddr(told) : undefined;
+  if (told) return parseAddr(told);
+  const addresses = 'value' in facts.addresses ? facts.addresses.value : [];
+  return addresses.find((a) => a.dev === uplink && a.scope === 0 && a.addr.addr.family === family)?.addr.addr;
 }

@@ -1,12 +1,13 @@
 import { X509Certificate } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { FILES } from '../../../contract.ts';
 import { isObject } from '../../../fields.ts';
 import { addon } from '../../../native/addon.ts';
 import type { StoreOptions } from '../../../subnet/api.ts';
 import { readSmall } from '../../../subnet/files.ts';
 import { parseSubnetEnv } from '../../../subnet/subnetEnv.ts';
-import type { CertificateFact, ClockFact, CniFacts, Facts } from '../facts.ts';
+import type { CertificateFact, ClockFact, CniFacts } from '../facts.ts';
 import type { Process } from './proc.ts';
 
 /** The PEM files that the options name. A key is only seen to be readable. */
@@ -100,14 +101,14 @@ async function configuration(path: string): Promise<Configuration> {
   };
 }
 
-/** The node's id in the state directory, if we may read it. */
-export async function readNodeId(stateDir: string): Promise<string | undefined> {
+/** The node's id in the state directory; null: there is none yet; undefined: we may not read it. */
+export async function readNodeId(stateDir: string): Promise<string | null | undefined> {
   try {
-    const value: unknown = JSON.parse((await readSmall(join(stateDir, 'node.json'))) ?? 'null');
+    const text = await readSmall(join(stateDir, FILES.nodeId));
+    if (text === undefined) return null;
+    const value: unknown = JSON.parse(text);
     return isObject(value) && typeof value.node === 'string' ? value.node : undefined;
   } catch {
     return undefined;
   }
 }
-
-export type Gathered = Omit<Facts, 'options' | 'privileged' | 'world'>;

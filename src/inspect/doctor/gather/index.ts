@@ -34,10 +34,13 @@ export async function gather(flags: Flags, env: Env, given: Values): Promise<Fac
   const runDir = given['run-dir'];
   const { root } = given;
   const local = here(root, given);
+  const node = await readNodeId(given['state-dir']);
   const world = await lookAround({
     runDir,
     etcd: (config) => settle(flags, env, config).etcd,
-    node: await readNodeId(given['state-dir']),
+    node: node ?? undefined,
+    // Nothing is to be changed here.
+    peers: false,
   });
   const { etcd, applied } = settle(flags, env, knownValue(world.config));
   const subnetFile = knownValue(world.status)?.subnetFile ?? applied.subnetFile;
@@ -50,6 +53,7 @@ export async function gather(flags: Flags, env: Env, given: Values): Promise<Fac
   return {
     ...rest,
     options: applied,
+    node,
     privileged: process.geteuid?.() === 0,
     world,
     etcd: endpoints,
@@ -62,7 +66,7 @@ export async function gather(flags: Flags, env: Env, given: Values): Promise<Fac
 async function here(
   root: string,
   given: Values,
-): Promise<Omit<Facts, 'options' | 'privileged' | 'world' | 'etcd' | 'certificates' | 'subnetEnv'>> {
+): Promise<Omit<Facts, 'options' | 'node' | 'privileged' | 'world' | 'etcd' | 'certificates' | 'subnetEnv'>> {
   const listing = known('the kernel', LIMIT, listKernel);
   const processes = known('processes', LIMIT, listProcesses);
   const after = async <T>(what: string, look: (found: readonly Process[]) => Promise<T>) => {
