@@ -1,8 +1,11 @@
-import { KernelError } from '../errors.ts';
+import { LodenError } from '../errors.ts';
+import { ERRNO } from '../netlink/errno.ts';
 import { activeFeatures, getFamily, getFeatures, setFeatures } from '../netlink/ethtool.ts';
 import { NETLINK_GENERIC } from '../netlink/header.ts';
 import { NetlinkSocket } from '../netlink/socket.ts';
 import type { Refusal } from './batch.ts';
+
+const NOT_SUPPORTED = { errno: ERRNO.EOPNOTSUPP!, code: 'EOPNOTSUPP' } as const;
 
 /** NETIF_F_HW_CSUM by its name in `ethtool -k`: what a VXLAN device has, and all that it hands on checksums with. */
 const FEATURE = 'tx-checksum-ip-generic';
@@ -23,26 +26,29 @@ export class TxChecksums {
       NetlinkSocket.open({ protocol: NETLINK_GENERIC, ...(netnsFd === undefined ? {} : { netnsFd }) });
   }
 
-  /** Does the device? Undefined: it is gone, or cannot be asked. Rejects when the kernel does not answer. */
+  /** Does the device? Undefined: it is gone, or cannot be asked: all else about links is worth knowing without this. */
   async read(ifindex: number): Promise<boolean | undefined> {
-    const family = await this.#familyId();
-    if (family === null) return undefined;
     try {
-      const reply = await this.#use().get(getFeatures(family, ifindex));
+      const family = await this.#familyId();
+      const reply = family === null ? undefined : await this.#use().get(getFeatures(family, ifindex));
       return reply && activeFeatures(reply.attributes).has(FEATURE);
     } catch (cause) {
-      if (cause instanceof KernelError && cause.code === 'EOPNOTSUPP') return undefined;
+      if (cause instanceof LodenError) return undefined;
       throw cause;
     }
   }
 
-  /** Tell it. Undefined: done. Rejects when the kernel does not answer. */
+  /** Tell it. Undefined: done. */
   async write(ifindex: number, on: boolean): Promise<Refusal | undefined> {
-    const family = await this.#familyId();
-    if (family === null)
-      return { errno: 95, code: 'EOPNOTSUPP', extack: 'this kernel has no ethtool netlink' };
-    const [failure] = await this.#use().transact([setFeatures(family, ifindex, new Map([[FEATURE, on]]))]);
-    return failure;
+    try {
+      const family = await this.#familyId();
+      if (family === null) return { ...NOT_SUPPORTED, extack: 'this kernel has no ethtool netlink' };
+      const [failure] = await this.#use().transact([setFeatures(family, ifindex, new Map([[FEATURE, on]]))]);
+      return failure;
+    } catch (cause) {
+      if (cause instanceof LodenError) return { ...NOT_SUPPORTED, extack: cause.message };
+      throw cause;
+    }
   }
 
   close(): void {
@@ -54,7 +60,7 @@ export class TxChecksums {
     return this.#socket;
   }
 
-  #familyId(): Promise<number | null> {
+  async #familyId(): Promise<number | null> {
     this.#family ??= this.#use()
       .get(getFamily('ethtool'))
       .then((reply) => reply?.attributes.CTRL_ATTR_FAMILY_ID ?? null)

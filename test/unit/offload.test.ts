@@ -125,6 +125,15 @@ describe('corrupted packets', () => {
     }
     world.do(corrupted('a'));
     expect(world.state.reason).toMatch(reason);
+    // Told ever more seldom, and anew at another uplink.
+    const told: number[] = [];
+    world.do({ event: 'uplink' });
+    for (world.told.length = 0; told.length < 5; world.wait(100)) {
+      world.do(corrupted('a'));
+      if (world.told.length > told.length) told.push(world.now);
+    }
+    const gaps = told.slice(1).map((at, i) => at - told[i]!);
+    expect(gaps).toEqual([600, 1200, 2400, 4000]);
   });
 });
 

@@ -104,7 +104,7 @@ export function offloadNext(
 ): Next {
   switch (event.event) {
     case 'report':
-      return reported(state, event, on, now);
+      return reported(state, event, on, now, options);
     case 'kernel':
       return inForce(state, on, now);
     case 'checked':
@@ -124,6 +124,7 @@ function reported(
   { path, checksum }: { readonly path: string; readonly checksum: string },
   on: boolean | undefined,
   now: number,
+  options: OffloadOptions,
 ): Next {
   if (checksum !== 'corrupted' || (state.phase !== 'free' && state.phase !== 'verifying')) return stay(state);
   const suspects = state.suspects.includes(path)
@@ -137,12 +138,15 @@ function reported(
       ? 'the device leaves no checksums to fill in to anybody: its offload is off already'
       : 'this kernel does not tell what the device does about checksums',
     now,
+    options,
   );
 }
 
-function helpless(state: Offload, reason: string, now: number): Next {
+/** Told again in a while, and ever more seldom. */
+function helpless(state: Offload, reason: string, now: number, { last }: OffloadOptions): Next {
+  const delay = Math.min(2 * state.delay, last);
   return {
-    state: { ...state, phase: 'helpless', until: now + state.delay, reason, check: 0 },
+    state: { ...state, phase: 'helpless', until: now + state.delay, delay, reason, check: 0 },
     effects: [{ effect: 'tell', what: 'helpless', reason }],
   };
 }

@@ -135,7 +135,8 @@ export class OffloadReactions {
     const before = this.#devices.get(device) ?? freeOffload(options);
     const { state, effects } = offloadNext(before, event, isOn(device), performance.now(), options);
     if (state !== before) {
-      if (state.phase === 'free') this.#devices.delete(device);
+      // What has been in vain is remembered, so that it is told ever more seldom.
+      if (state.phase === 'free' && state.delay === options.first) this.#devices.delete(device);
       else this.#devices.set(device, state);
       this.#settle();
     }
