@@ -37,6 +37,15 @@ const DIRECT: readonly Fault[] = [
       return heal;
     },
   },
+  {
+    name: 'a daemon that hangs: etcd is asked',
+    hop: undefined,
+    says: /whole: it answers/,
+    inject: async ({ host }) => {
+      host.daemon.kill('SIGSTOP');
+      return async () => host.daemon.kill('SIGCONT');
+    },
+  },
 ];
 
 const IN_USER_SPACE: readonly Fault[] = [
