@@ -133,6 +133,14 @@ describe('a path', () => {
     ).toEqual(['unprobed reachable', 'reachable unreachable', 'unreachable reachable']);
   });
 
+  test('that ends in the middle of a visit is unreachable, not narrow', async () => {
+    let asked = 0;
+    start([{ loses: () => asked++ > 0 }]);
+    await pass(9_000);
+    expect(of(0)).toMatchObject({ health: 'unreachable', fullSize: 'unknown', pathMtu: undefined });
+    expect(changes.some(({ now }) => now.fullSize !== 'unknown')).toBe(false);
+  });
+
   test('that takes less than its device', async () => {
     start([{ pathMtu: 1333 }]);
     await pass(5_000);
@@ -357,6 +365,7 @@ describe('asked at once', () => {
     expect(net.closed).toBe(true);
     expect(await pending).toMatchObject({ health: 'unprobed' });
     expect(await prober!.probeNow(pathKey(target(0)))).toBeUndefined();
+    expect(prober!.counters.lost).toBe(0);
     expect(vi.getTimerCount()).toBe(0);
   });
 });

@@ -36,6 +36,33 @@ describe('the sample', () => {
     );
   });
 
+  test('meets who stays once before it meets anybody again, whoever goes meanwhile', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 40 }),
+        fc.array(fc.option(fc.integer({ min: 0, max: 39 })), { minLength: 1, maxLength: 80 }),
+        (n, commands) => {
+          const ring = new Ring(seeded(n));
+          const present = new Set(names(n));
+          for (const name of present) ring.add(name);
+          const met = new Set<string>();
+          // After the last command, to the end of the walk.
+          for (const remove of [...commands, ...Array<null>(n + 1).fill(null)]) {
+            if (remove !== null) {
+              ring.remove(`p${remove}`);
+              present.delete(`p${remove}`);
+              continue;
+            }
+            const [name] = ring.take(1);
+            if (name === undefined || met.has(name)) break;
+            met.add(name);
+          }
+          for (const name of present) expect(met).toContain(name);
+        },
+      ),
+    );
+  });
+
   test('passes nobody over who stays while others come and go', () => {
     const command = fc.oneof(
       fc.record({ add: fc.integer({ min: 0, max: 40 }) }),
@@ -145,6 +172,16 @@ describe('visits', () => {
     expect(run(schedule, 900_000, 10_000).flat()).toHaveLength(sampleOf(999));
   });
 
+  test('to a path that changes again and again are not put off', () => {
+    const schedule = new Schedule(seeded(3));
+    let visits = 0;
+    for (let now = 0; now < 5_000; now += TICK) {
+      schedule.add('a', now, 1);
+      visits += schedule.take(now).length;
+    }
+    expect(visits).toBeGreaterThan(5);
+  });
+
   test('to a path that has gone do not happen, and none happens twice', () => {
     const schedule = new Schedule(seeded(2));
     schedule.add('a', 0, 2);
@@ -164,7 +201,7 @@ test('the budget holds in every second', () => {
       let now = 0;
       for (const pause of pauses) {
         now += pause;
-        for (let i = 0; i < 5; i++) if (budget.take(now)) times.push(now);
+        for (let i = 0; i < 50; i++) if (budget.take(now)) times.push(now);
       }
       for (const [i, from] of times.entries()) {
         const within = times.slice(i).filter((t) => t < from + 1_000).length;
