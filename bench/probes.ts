@@ -81,6 +81,8 @@ async function measure(peers: number, interval: number, seconds: number): Promis
   const { a, b } = tunnel;
   // The other end takes every address for its own.
   await b.netns.ip('route add local 10.64.0.0/10 dev lo');
+  // And answers for each as often as each would.
+  await b.netns.sysctl({ 'net/ipv4/icmp_ratemask': 0 });
   await a.netns.ip(`route add 10.64.0.0/10 via ${b.inner[4]} dev vx0 onlink`);
   const dir = thisProcess().tempDir('probes');
   const udpMs = await udpTrip(tunnel, dir);
@@ -134,7 +136,7 @@ async function udpTrip({ a, b }: Tunnel, dir: string): Promise<number> {
   });
   await server.saying(/listening|serving|ready/i);
   const said = await a.netns.run([
-    ...[NETLOAD, 'rtt', '--port', '5201', '--to', b.inner[4], '--seconds', '2'],
+    ...[NETLOAD, 'rtt', '--port', '5201', '--to', b.inner[4], '--seconds', '2', '--udp'],
   ]);
   const found = JSON.parse(said.split('\n').find((line) => line.startsWith('{'))!) as Record<string, number>;
   return found.p50! / 1_000;
