@@ -980,6 +980,43 @@ test('without a daemon our lease is known by our id, else by our address', () =>
     ]);
 });
 
+test('a tunnel fits or not by its headers', () => {
+  const { findings } = report({ ...base, ...links(linkOf(2, 'eth0', { mtu: 1499 })) });
+  expect(findings.find((f) => f.check === 'mtu')?.fix).toContain('ip link set flannel.1 mtu 1449');
+});
+
+test('a single peer that is silent is not all of them', () => {
+  const { findings } = report({ ...base, ...probes(pathOf(2, { health: 'unreachable' })) });
+  expect(findings.find((f) => f.check === 'peers')?.cause).toMatch(/^1 of 1 probed peers do not answer/);
+});
+
+test('warnings are no failures', () => {
+  const warned = report({
+    ...base,
+    ...says({ setAside: 0, kernel: { ...status().kernel, repairs: { route: 500 } } }),
+  });
+  expect(warned).toMatchObject({ well: true, counts: { warning: 1, failure: 0 } });
+  expect(report({ ...base, ...says({ ready: false, reason: 'x' }) })).toMatchObject({ well: false });
+});
+
+test('while the daemon goes by another config than etcd has, nothing is judged by the latter', () => {
+  const config = known({
+    options: [],
+    network: { key: 'k', config: {}, inForce: false, problem: 'restart needed' },
+  });
+  const { findings } = report({ ...base, ...world({ config, network: hostGw }) });
+  const skipped = findings.filter((f) => f.level === 'skipped').map((f) => f.check);
+  expect(skipped).toEqual([
+    'rp-filter',
+    'forward-drop',
+    'tunnel-firewall',
+    'tunnel-port',
+    'tunnel-mac',
+    'mtu',
+    'overlap',
+  ]);
+});
+
 test('a check that fails itself hides no other', () => {
   const broken = { ...CHECKS[0]!, look: () => JSON.parse('{') as never };
   const { findings } = examine(base, [broken, CHECKS[1]!], AT);
