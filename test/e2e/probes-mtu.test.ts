@@ -169,7 +169,7 @@ test('vxlan: a path that swallows large packets is used with smaller ones, until
 });
 
 test('udp: the peer gets a route of its own, until large packets pass again', async () => {
-  const { underlay, families } = await start([0, 0, 0], { families: [4, 6], backend: { Type: 'udp' } });
+  const { underlay, families } = await start([0, 0], { families: [4, 6], backend: { Type: 'udp' } });
   const [a, b] = hosts as [Host, Host];
   const [podA, podB] = pods as [Workload, Workload];
   const mend = await underlay.narrow(a.at, b.at, NARROW);
