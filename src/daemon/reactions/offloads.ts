@@ -2,8 +2,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { ProbesJson } from '../../api/shapes.ts';
 import { FILES } from '../../contract.ts';
-import type { PathReport, Probing } from '../../probe/types.ts';
-import { pathKey } from '../../probe/types.ts';
+import { type PathReport, type Probing, pathKey } from '../../probe/types.ts';
 import { readSmall, writeAtomically } from '../../subnet/files.ts';
 import type { Note } from '../events/log.ts';
 import type { Logger } from '../log.ts';
@@ -18,6 +17,7 @@ import {
   restoredOffload,
   wantedOffload,
 } from './offload.ts';
+import { checkOffload } from './offloadCheck.ts';
 
 export interface OffloadParts {
   readonly log: Logger;
@@ -30,14 +30,6 @@ export interface OffloadParts {
   readonly onChange: () => void;
   readonly options: OffloadOptions;
 }
-
-/**
- * How often paths are asked in one check: a verdict from before the change stands until so many questions in a row have not been
- * answered (SILENT of the prober's).
- */
-const ROUNDS = 3;
-/** Paths that are asked when none is suspected. */
-const ASKED = 3;
 
 const SAVED = v.array(v.pipe(v.string(), v.maxLength(15)));
 
@@ -190,25 +182,16 @@ export class OffloadReactions {
     else this.#tell(device, effect);
   }
 
-  /** Ask a few paths a few times: what was reported of them before may have been before the change. */
   async #check(
     device: string,
     { phase }: Offload,
     { check, paths }: { readonly check: number; readonly paths: readonly string[] },
   ): Promise<void> {
-    const probing = this.#probing;
-    const asked = paths.filter((path) => probing?.paths.has(path));
-    if (probing && asked.length === 0) asked.push(...somePaths(probing, device));
-    let verdict: 'unknown' | 'good' | 'corrupted' = 'unknown';
-    for (let round = 0; probing && round < ROUNDS && !this.#isEnded; round++) {
-      const reports = await Promise.all(asked.map((path) => probing.probeNow(path).catch(() => undefined)));
-      // Of one that does not answer at all nothing new is known.
-      const found = reports.map((report) =>
-        report?.health === 'unreachable' ? 'unknown' : report?.checksum,
-      );
-      verdict = judgement(phase, found);
-      if (verdict === (phase === 'trial' ? 'corrupted' : 'good')) break;
-    }
+    const verdict = await checkOffload(
+      this.#probing,
+      { device, paths, isTrial: phase === 'trial' },
+      () => this.#isEnded,
+    );
     this.#dispatch(device, { event: 'checked', check, verdict });
   }
 
@@ -237,30 +220,12 @@ function wantedOf(devices: ReadonlyMap<string, Offload>): ReadonlyMap<string, bo
 const sameWishes = (a: ReadonlyMap<string, boolean>, b: ReadonlyMap<string, boolean>): boolean =>
   a.size === b.size && Iterator.from(a).every(([device, on]) => b.get(device) === on);
 
-/** Turning it off may help one path; turning it on must harm none. */
-function judgement(
-  phase: Offload['phase'],
-  found: readonly (PathReport['checksum'] | undefined)[],
-): PathReport['checksum'] {
-  const order = phase === 'trial' ? (['corrupted', 'good'] as const) : (['good', 'corrupted'] as const);
-  return order.find((verdict) => found.includes(verdict)) ?? 'unknown';
-}
-
 function parsed(text: string | undefined): unknown {
   try {
     return text === undefined ? undefined : JSON.parse(text);
   } catch {
     return undefined;
   }
-}
-
-/** Any that may answer; after a change of the uplink nobody has asked yet. */
-function somePaths({ paths }: Pick<Probing, 'paths'>, device: string): string[] {
-  return Iterator.from(paths)
-    .filter(([, { target, health }]) => target.dev === device && target.offloads && health !== 'unreachable')
-    .map(([path]) => path)
-    .take(ASKED)
-    .toArray();
 }
 
 function reasonOf({ phase, reason }: Offload): string | undefined {
