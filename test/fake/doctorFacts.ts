@@ -238,6 +238,7 @@ export const healthy = (): Facts => ({
       state: 'answers',
       error: null,
       latency: 2,
+      least: 1,
       asked: 5,
       clockAhead: 20,
       version: '3.5.9',

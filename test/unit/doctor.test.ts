@@ -490,8 +490,8 @@ const FAULTS: readonly (readonly [string, string, Level, Change, RegExp, RegExp?
     /refuses us/,
     /--etcd-password/,
   ],
-  ['etcd', 'slow', 'warning', endpoint({ latency: 400 }), /takes 400 ms/],
-  ['etcd', 'very slow', 'failure', endpoint({ latency: 1400 }), /takes 1400 ms/],
+  ['etcd', 'slow', 'warning', endpoint({ latency: 400, least: 160 }), /takes 400 ms/],
+  ['etcd', 'very slow', 'failure', endpoint({ latency: 1400, least: 1100 }), /takes 1400 ms/],
   [
     'etcd',
     'full',
@@ -864,6 +864,7 @@ const HARMLESS: readonly (readonly [string, string, Change])[] = [
       ]),
     },
   ],
+  ['etcd', 'a busy machine', endpoint({ latency: 400, least: 20 })],
   ['clock', 'not synchronised, but like etcd', { clock: fact({ now: AT.getTime(), synchronised: false }) }],
   [
     'cni',

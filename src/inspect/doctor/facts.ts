@@ -64,6 +64,8 @@ export interface EndpointFact {
   readonly error: string | null;
   /** Milliseconds of the median of {@link asked} requests. */
   readonly latency: number | null;
+  /** Of the fastest of them: what a busy machine adds is not in it. */
+  readonly least: number | null;
   readonly asked: number;
   /** Milliseconds that its clock is ahead of ours; null: not known. */
   readonly clockAhead: number | null;

@@ -71,11 +71,11 @@ const WORDS: Readonly<Record<Exclude<EndpointFact['state'], 'answers'>, string>>
 };
 
 function slow(e: EndpointFact): Found[] {
-  if (e.latency === null || e.latency < SLOW) return [];
-  const cause = `etcd at ${e.endpoint} takes ${milliseconds(e.latency)} for a small request (median of ${e.asked})`;
+  if (e.least === null || e.least < SLOW) return [];
+  const cause = `etcd at ${e.endpoint} takes ${milliseconds(e.latency)} for a small request (median of ${e.asked}; the fastest ${milliseconds(e.least)})`;
   const fix =
     'look at its disk (etcd_disk_wal_fsync_duration_seconds) and at the network to it; a cluster across sites has the latency between them';
-  return [(e.latency >= VERY_SLOW ? failure : warning)(e.endpoint, cause, fix)];
+  return [(e.least >= VERY_SLOW ? failure : warning)(e.endpoint, cause, fix)];
 }
 
 const alarms = (e: EndpointFact): Found[] =>

@@ -27,6 +27,7 @@ const NOTHING: Partial_ = {
   state: 'unreachable',
   error: null,
   latency: null,
+  least: null,
   asked: 0,
   clockAhead: null,
   version: null,
@@ -240,7 +241,7 @@ async function requests(endpoint: string, options: StoreOptions): Promise<Partia
       await within(STEP, connection.rawRange({ key, count_only: true }));
       times.push(performance.now() - started);
     }
-    return { state: 'answers', latency: median(times), asked: times.length };
+    return { state: 'answers', latency: median(times), least: Math.min(...times), asked: times.length };
   } catch (e) {
     const error = e as Error;
     const state =
