@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ProbesJson } from '../../src/api/shapes.ts';
 import { Cluster } from '../support/cluster.ts';
 import { bootDeployed, DEPLOY } from '../support/deployed.ts';
 import type { Host } from '../support/host.ts';
@@ -79,6 +80,10 @@ const processApart = async (): Promise<string> =>
 
 const mainPid = (): Promise<string> => systemd.property('MainPID');
 
+/** `GET` of the daemon's control socket. */
+const ask = async <T>(path: string): Promise<T> =>
+  JSON.parse((await unixHttp(`/proc/${systemd.init}/root/run/loden/loden.sock`, path)).body) as T;
+
 describe.each([['vxlan'], ['udp']])('with %s', (backend) => {
   let other: Workload;
 
@@ -111,6 +116,14 @@ describe.each([['vxlan'], ['udp']])('with %s', (backend) => {
       .map((line) => JSON.parse(line) as { level: string });
     expect(log.length).toBeGreaterThan(5);
     expect(log.filter(({ level }) => level !== 'info')).toEqual([]);
+  });
+
+  test('the other host is probed through the tunnel', async () => {
+    await until('answers of both families', async () => {
+      const { paths } = await ask<ProbesJson>('/v1/probes');
+      const whole = paths.filter((path) => path.health === 'reachable' && path.fullSize === 'passes');
+      return paths.length === 2 && whole.length === 2;
+    });
   });
 
   test('the daemon has the capabilities it needs and no others, and no mount namespace of its own', async () => {
@@ -232,10 +245,7 @@ describe('without a capability', () => {
     await plugin('DEL', 'x', netns);
     return result.ips ? 'attached' : result.msg;
   };
-  const status = async () => {
-    const socket = `/proc/${systemd.init}/root/run/loden/loden.sock`;
-    return JSON.parse((await unixHttp(socket, '/v1/status')).body) as { ready: boolean; problems: string[] };
-  };
+  const status = () => ask<{ ready: boolean; problems: string[] }>('/v1/status');
   const ready = () => until('ready', async () => (await status()).ready, 15_000);
   const problem = (text: RegExp) =>
     until(String(text), async () => (await status()).problems.some((p) => text.test(p)), 15_000);
@@ -259,6 +269,7 @@ describe('without a capability', () => {
     await startWith(CAPABILITIES.filter((name) => name !== 'CAP_NET_RAW'));
     await problem(/iptables-legacy.*Permission denied/);
     expect((await status()).ready).toBe(false);
+    expect((await ask<ProbesJson>('/v1/probes')).enabled).toBe(false);
   });
 
   test('CAP_SYS_ADMIN no namespace can be entered', async () => {
