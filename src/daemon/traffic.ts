@@ -135,11 +135,13 @@ export class KernelTraffic implements Traffic, AsyncDisposable {
   #wait(): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.#counted = undefined;
-      this.#roll = undefined;
-      this.#readAt = Number.NEGATIVE_INFINITY;
-      // It fails where nft is missing, and then nothing has been counted.
-      this.#next(() => this.#parts.counters.remove()).catch(() => {});
+      // Behind a reading that is under way. It fails where nft is missing, and then nothing has been counted.
+      this.#next(() => {
+        this.#counted = undefined;
+        this.#roll = undefined;
+        this.#readAt = Number.NEGATIVE_INFINITY;
+        return this.#parts.counters.remove();
+      }).catch(() => {});
     }, this.#parts.linger ?? LINGER).unref();
   }
 

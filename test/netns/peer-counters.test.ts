@@ -192,14 +192,32 @@ describe('the table', () => {
     expect(stdout).not.toContain(DEV);
   });
 
-  test('stands while somebody asks, and a while longer', async () => {
-    await using counted = traffic(() => [NINE], 100);
-    await counted.refresh();
-    expect(await isThere()).toBe(true);
-    await until('the table to go', async () => !(await isThere()));
-    expect(counted.of(NINE.key)).toBeNull();
-    await counted.refresh();
-    expect(await isThere()).toBe(true);
+  test('stands from the first question on, goes when nobody asks any more, and comes again', async () => {
+    const counters = new PeerCounters(commands);
+    await counters.remove();
+    const found: boolean[] = [];
+    await using counted = new KernelTraffic({
+      counters: {
+        // Nothing else happens to the table before this has ended.
+        read: async (wish) => {
+          found.push(await isThere());
+          const read = await counters.read(wish);
+          found.push(await isThere());
+          return read;
+        },
+        remove: () => counters.remove(),
+      },
+      peers: () => [NINE],
+      facts: () => NINE,
+      header: () => 14,
+      linger: 1,
+    });
+    for (let i = 0; i < 2; i++) {
+      await counted.refresh();
+      await until('the table to go', async () => !(await isThere()));
+      expect(counted.of(NINE.key)).toBeNull();
+    }
+    expect(found).toEqual([false, true, false, true]);
   });
 
   test('of a daemon before is removed when nobody asks', async () => {
