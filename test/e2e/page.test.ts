@@ -173,7 +173,6 @@ test('shows a running cluster, and what becomes of it', async () => {
     20_000,
   );
   await first.start();
-  await page.keyboard.press('r');
   await until(
     'the page to be live again',
     async () => /live$/.test(await text(page, '[data-connection]')),
