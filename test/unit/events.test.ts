@@ -74,21 +74,24 @@ describe('EventLog', () => {
 
   test('of whatever is put in, no event is large', () => {
     const log = new EventLog('a1');
+    log.note(say('x'.repeat(601), { subject: 'y'.repeat(200) }));
+    expect(log.read().events[0]).toMatchObject({ message: `${'x'.repeat(599)}…`, subject: 'y'.repeat(200) });
     fc.assert(
       fc.property(
-        fc.string({ maxLength: 5_000 }),
-        fc.dictionary(fc.string({ maxLength: 200 }), fc.oneof(fc.string({ maxLength: 3_000 }), fc.double()), {
-          maxKeys: 50,
-        }),
+        fc.string({ maxLength: 5_000, size: 'max' }),
+        fc.dictionary(
+          fc.string({ maxLength: 200 }),
+          fc.oneof(fc.string({ maxLength: 3_000, size: 'max' }), fc.double()),
+          {
+            maxKeys: 50,
+          },
+        ),
         (text, fields) => {
           log.note(say(text, { subject: text, fields }));
           const event = log.read({ limit: 1 }).events[0]!;
           expect(event.message.length).toBeLessThanOrEqual(600);
           expect(event.subject!.length).toBeLessThanOrEqual(200);
           expect(JSON.stringify(event.fields).length).toBeLessThanOrEqual(12 * 6 * (40 + 200 + 8));
-          expect(text.startsWith(event.message.slice(0, -1))).toBe(
-            text.isWellFormed() ? true : expect.anything(),
-          );
         },
       ),
     );
