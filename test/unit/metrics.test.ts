@@ -441,7 +441,7 @@ describe('the dashboard', () => {
 
   test('takes its data source and its nodes from variables', () => {
     expect(templating.list.map((v) => v.name)).toEqual(['datasource', 'job', 'instance']);
-    for (const { title, datasource } of charts) expect(datasource?.uid, title).toBe('${datasource}');
+    for (const { title, datasource } of charts) expect(datasource?.uid, title).toMatch(/^\$\{datasource\}$/);
     for (const { title, expr } of queries)
       for (const [selector] of expr.matchAll(/\{[^}]*\}/g))
         expect(selector, title).toMatch(/^\{job="\$job",instance=~"\$instance"/);
