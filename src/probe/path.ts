@@ -1,4 +1,5 @@
 import { addrBytes } from '../net/addr.ts';
+import type { Allowance } from './allowance.ts';
 import type { PathReport, Target } from './types.ts';
 import {
   type Checksum,
@@ -24,6 +25,8 @@ export class Path {
   error: string | undefined;
   /** Visits so far: not every one asks for everything. */
   visits = 0;
+  /** Of answers to datagrams; made when there is a first. */
+  allowance: Allowance | undefined;
   /** Of the visit that is going on; whoever asks meanwhile waits for it. */
   visit: Promise<void> | undefined;
   /** Was it met in the last setTargets()? */

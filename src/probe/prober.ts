@@ -145,6 +145,7 @@ export class Prober implements Probing {
     if (same && was.offloads === target.offloads) return false;
     const fresh = new Path(target);
     fresh.generation = path.generation;
+    fresh.allowance = path.allowance;
     if (same) {
       // Only how checksums are filled in: the rest is as true as before.
       path.target = target;
@@ -201,6 +202,7 @@ export class Prober implements Probing {
     const run = visit(path, wish, {
       ask: (...question) => this.#asker.ask(...question),
       random: this.#random,
+      now: this.#now,
       pause: (ms) => new Promise((done) => setTimeout(done, ms).unref()),
       small: (rtt) => this.#count(rtt),
       told: () => this.#told(key, path),

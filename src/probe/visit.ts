@@ -1,5 +1,6 @@
 import type { ProbeKind } from '../native/prober.ts';
 import type { Family } from '../net/addr.ts';
+import { Allowance } from './allowance.ts';
 import type { Outcome } from './asker.ts';
 import type { Path } from './path.ts';
 import { afterSizes, foundBy, nextSizes, startSearch } from './search.ts';
@@ -22,6 +23,8 @@ const MOST_SMALL = 8;
 export interface Prober {
   ask(address: Uint8Array, kind: ProbeKind, size: number, port: number, timeout: number): Promise<Outcome>;
   random(): number;
+  /** Monotonic, milliseconds. */
+  now(): number;
   pause(ms: number): Promise<void>;
   /** A small probe was answered after so many milliseconds, or lost. */
   small(rtt: number | undefined): void;
@@ -138,12 +141,13 @@ async function searchSize(
 async function askChecksum(path: Path, by: Prober): Promise<void> {
   const { address, target } = path;
   const size = checksumSize(target.family);
-  // As many as the other end answers at once: each sender gets 6 ICMP messages, and one a second (icmp_ratelimit).
-  for (let n = 0; n < SILENT; n++) {
+  path.allowance ??= new Allowance();
+  for (let n = 0; n < SILENT && path.allowance.has(by.now()); n++) {
     const port = PORTS.first + Math.floor(by.random() * PORTS.count);
     const left = await by.ask(address, 'udp', size, port, patience(path));
     const complete = left.answered ? left : await by.ask(address, 'raw-udp', size, port, patience(path));
     if (path.target !== target) return;
+    if (complete.answered) path.allowance.use();
     path.checksum = afterChecksum(
       path.checksum,
       left.answered,

@@ -349,6 +349,35 @@ describe('asked at once', () => {
     expect(await took).toBeLessThan(3_300);
   });
 
+  test.each(['answered', 'broken'] as const)(
+    'again and again, by which a peer that limits its answers (%s) is not misjudged',
+    async (datagrams) => {
+      let left = 6;
+      let at = 0;
+      const limited = (kind: string): boolean => {
+        if (kind === 'echo' || (kind === 'udp' && datagrams === 'broken')) return false;
+        left = Math.min(6, left + (performance.now() - at) / 1_000);
+        at = performance.now();
+        if (left < 1) return true;
+        left--;
+        return false;
+      };
+      start([{ datagrams, loses: limited }], { interval: 86_400_000 });
+      for (let n = 0; n < 40; n++) {
+        const pending = prober!.probeNow(pathKey(target(0)));
+        await pass(2_000);
+        await pending;
+      }
+      for (let n = 0; n < 40; n++) {
+        const pending = prober!.probeNow(pathKey(target(0)));
+        await pass(20);
+        await pass(datagrams === 'answered' ? 20 : 1_500);
+        await pending;
+        expect(of(0).checksum).toBe(datagrams === 'answered' ? 'good' : 'corrupted');
+      }
+    },
+  );
+
   test('by several at once, it asks once', async () => {
     start([{}], { interval: 86_400_000 });
     const all = Promise.all([1, 2, 3].map(() => prober!.probeNow(pathKey(target(0)))));
