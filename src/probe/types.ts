@@ -62,7 +62,7 @@ export interface Probing {
   readonly sample: number;
   /** All there is to probe. Whole, never a delta: what is new or changed is probed soon, what is gone is forgotten. */
   setTargets(targets: Iterable<Target>): void;
-  /** Probe a path now, small and full-size; undefined: no such path. */
+  /** Probe a path now, small, full-size and its checksum, within about three seconds; undefined: no such path. */
   probeNow(key: string): Promise<PathReport | undefined>;
   /** Probe these paths in each round, until told otherwise: what was done about them is to be undone when its cause has gone. */
   watch(keys: ReadonlySet<string>): void;
