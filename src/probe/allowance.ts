@@ -8,11 +8,11 @@ export class Allowance {
   #left = AT_ONCE;
   #at = 0;
 
-  /** Would it answer one more? */
-  has(now: number): boolean {
+  /** Would it answer so many more? */
+  has(now: number, count: number): boolean {
     this.#left = Math.min(AT_ONCE, this.#left + (now - this.#at) / EACH);
     this.#at = now;
-    return this.#left >= 1;
+    return this.#left >= count;
   }
 
   /** It has answered one. */

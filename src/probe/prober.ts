@@ -118,7 +118,7 @@ export class Prober implements Probing {
     if (!path || this.#stopped) return undefined;
     await path.visit;
     // Whoever else waited for that has begun one that serves us too.
-    await (path.visit ?? this.#visit(key, path, { small: SMALL_OF_TROUBLED, checksum: true }));
+    await (path.visit ?? this.#visit(key, path, { small: SMALL_OF_TROUBLED, checksum: true, fresh: true }));
     return this.paths.get(key);
   }
 
@@ -194,6 +194,7 @@ export class Prober implements Probing {
     return {
       small: special && path.small.health !== 'unreachable' ? SMALL_OF_TROUBLED : 1,
       checksum: special || path.visits % CHECKSUM_EVERY === 0,
+      fresh: false,
     };
   }
 

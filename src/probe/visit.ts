@@ -17,6 +17,8 @@ export const PORTS = { first: 61_000, count: 4_536 } as const;
 const PATIENCE = 700;
 /** Milliseconds between two packets of which the first was refused at once: what refuses it may be about to change. */
 const PAUSE = 250;
+/** Answers to datagrams that are kept for whoever asks at once. */
+const KEPT = 3;
 /** Small probes of one visit at most: an undecided path is asked again in the next. */
 const MOST_SMALL = 8;
 
@@ -37,6 +39,8 @@ export interface Wish {
   /** Small probes at least. */
   readonly small: number;
   readonly checksum: boolean;
+  /** Somebody waits for a fresh answer: what the peer would not answer yet is waited for. */
+  readonly fresh: boolean;
 }
 
 /** Packets other than the first small ones are waited for according to how long those took. */
@@ -48,7 +52,7 @@ export async function visit(path: Path, wish: Wish, by: Prober): Promise<void> {
   await askSmall(path, wish.small, by);
   // Where small packets do not pass, large ones prove nothing.
   if (path.small.health === 'unreachable' || (path.small.bits & 1) === 0) return;
-  const checksum = wish.checksum && path.target.offloads ? askChecksum(path, by) : undefined;
+  const checksum = wish.checksum && path.target.offloads ? askChecksum(path, wish.fresh, by) : undefined;
   await askFullSize(path, by);
   await checksum;
 }
@@ -138,11 +142,16 @@ async function searchSize(
  * Does a datagram whose checksum the device fills in arrive? If not, one that is complete is sent to the same port, and so on by turns: an answer
  * to the latter alone means something only when it comes again and again.
  */
-async function askChecksum(path: Path, by: Prober): Promise<void> {
+async function askChecksum(path: Path, fresh: boolean, by: Prober): Promise<void> {
   const { address, target } = path;
   const size = checksumSize(target.family);
   path.allowance ??= new Allowance();
-  for (let n = 0; n < SILENT && path.allowance.has(by.now()); n++) {
+  for (let n = 0; n < SILENT; n++) {
+    while (!path.allowance.has(by.now(), fresh ? 1 : 1 + KEPT)) {
+      if (!fresh) return;
+      await by.pause(PAUSE);
+      if (path.target !== target) return;
+    }
     const port = PORTS.first + Math.floor(by.random() * PORTS.count);
     const left = await by.ask(address, 'udp', size, port, patience(path));
     const complete = left.answered ? left : await by.ask(address, 'raw-udp', size, port, patience(path));

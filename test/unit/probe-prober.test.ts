@@ -365,13 +365,19 @@ describe('asked at once', () => {
       start([{ datagrams, loses: limited }], { interval: 86_400_000 });
       for (let n = 0; n < 40; n++) {
         const pending = prober!.probeNow(pathKey(target(0)));
-        await pass(2_000);
+        await pass(5_000);
         await pending;
       }
+      // What has changed is known at once, however often it was asked before.
+      set(0, { datagrams: datagrams === 'answered' ? 'broken' : 'answered' });
+      const fresh = prober!.probeNow(pathKey(target(0)));
+      await pass(5_000);
+      expect(await fresh).toMatchObject({ checksum: datagrams === 'answered' ? 'corrupted' : 'good' });
+      set(0, { datagrams, loses: limited });
       for (let n = 0; n < 40; n++) {
+        // Too often: it waits until the peer would answer again.
         const pending = prober!.probeNow(pathKey(target(0)));
-        await pass(20);
-        await pass(datagrams === 'answered' ? 20 : 1_500);
+        await pass(datagrams === 'answered' ? 1_200 : 4_500);
         await pending;
         expect(of(0).checksum).toBe(datagrams === 'answered' ? 'good' : 'corrupted');
       }
