@@ -1,8 +1,8 @@
 import * as v from 'valibot';
+import type { ReleaseRequest, ReserveRequest, SetNetworkRequest } from '../admin/operations.ts';
 import type { LeaseChangeJson, NetworkChangeJson } from '../api/shapes.ts';
 import type { ClientOptions } from '../config/commands.ts';
 import { EXIT } from '../contract.ts';
-import type { ReleaseRequest, ReserveRequest, SetNetworkRequest } from '../daemon/admin.ts';
 import { LodenError } from '../errors.ts';
 import { type Asked, NoDaemonError, RefusedError } from './client.ts';
 import { askFor } from './daemon.ts';
@@ -56,7 +56,7 @@ export function adminOf({ source, runDir, etcd }: ClientOptions): Admin {
   async function either<T>(
     asked: Asked,
     shape: v.GenericSchema<unknown, T>,
-    straight: (ops: typeof import('../daemon/admin.ts')) => Promise<T>,
+    straight: (ops: typeof import('../admin/operations.ts')) => Promise<T>,
   ): Promise<T> {
     if (source !== 'etcd') {
       try {
@@ -68,7 +68,7 @@ export function adminOf({ source, runDir, etcd }: ClientOptions): Admin {
         if (source === 'daemon' || !(e instanceof NoDaemonError)) throw e;
       }
     }
-    return straight(await import('../daemon/admin.ts'));
+    return straight(await import('../admin/operations.ts'));
   }
   return {
     reserve: (request) =>

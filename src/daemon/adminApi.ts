@@ -1,7 +1,7 @@
 import * as v from 'valibot';
+import { releaseSubnet, reserveSubnet, setNetwork } from '../admin/operations.ts';
 import type { LeaseChangeJson } from '../api/shapes.ts';
 import { Refusal } from '../subnet/adminNode.ts';
-import { releaseSubnet, reserveSubnet, setNetwork } from './admin.ts';
 import { ApiError, badRequest } from './http/errors.ts';
 import type { ApiRequest, Reply } from './http/route.ts';
 import type { RouteParts } from './routes/parts.ts';

@@ -1,8 +1,8 @@
+import { restartNeeded } from '../admin/restart.ts';
 import { type ChosenBackend, chooseBackend } from '../backends/registry.ts';
 import { parseNetworkConfig } from '../config/network.ts';
 import { ConfigError, type Problem } from '../errors.ts';
 import type { NetworkConfig } from '../subnet/types.ts';
-import { restartNeeded } from './configChange.ts';
 
 /** The network config in force, and what stands against a newer one. */
 export interface NetworkInForce extends ChosenBackend {

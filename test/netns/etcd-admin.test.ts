@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { releaseSubnet, reserveSubnet, setNetwork } from '../../src/daemon/admin.ts';
+import { releaseSubnet, reserveSubnet, setNetwork } from '../../src/admin/operations.ts';
 import { StoreError } from '../../src/errors.ts';
 import { prefix } from '../../src/net/prefix.ts';
 import { reserve } from '../../src/subnet/admin.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { restartNeeded } from '../../src/admin/restart.ts';
 import { parseNetworkConfig } from '../../src/config/network.ts';
-import { restartNeeded } from '../../src/daemon/configChange.ts';
 import { Convergence } from '../../src/daemon/convergence.ts';
 import { endpointAddrs } from '../../src/daemon/endpoints.ts';
 import { ChangeLog } from '../../src/daemon/log.ts';

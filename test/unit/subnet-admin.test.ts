@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { differences } from '../../src/daemon/networkChange.ts';
+import { differences } from '../../src/admin/differences.ts';
 import { LodenError, UsageError } from '../../src/errors.ts';
 import { formatPrefix, prefix } from '../../src/net/prefix.ts';
 import { orphans, readSubnets, release, reserve } from '../../src/subnet/admin.ts';

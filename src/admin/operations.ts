@@ -12,8 +12,8 @@ import { AdminOps } from '../subnet/etcd/adminOps.ts';
 import { leaseJson } from '../subnet/json.ts';
 import type { NetworkConfig } from '../subnet/types.ts';
 import type { PrefixView } from '../subnet/view.ts';
-import { restartNeeded } from './configChange.ts';
-import { differences } from './networkChange.ts';
+import { differences } from './differences.ts';
+import { restartNeeded } from './restart.ts';
 
 /**
  * What operators change in etcd: the daemon does it for the control API, and the CLI by itself where no daemon runs. Each opens a
