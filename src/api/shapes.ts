@@ -1,4 +1,6 @@
 import type { LeaseJson } from '../subnet/json.ts';
+import type { EventKind } from './eventKinds.ts';
+import type { ObjectState } from './objectStates.ts';
 
 /**
  * What the control API answers, as types: one place for the daemon that makes it, the CLI and the page that show it. The words
@@ -7,6 +9,8 @@ import type { LeaseJson } from '../subnet/json.ts';
  */
 
 export type { LeaseJson, LeasesJson } from '../subnet/json.ts';
+export type { EventKind } from './eventKinds.ts';
+export type { ObjectState } from './objectStates.ts';
 
 /** How a peer's overlay address answered lately. `unprobed`: nobody has asked yet, or there is nothing to ask. */
 export type PathHealth = 'unprobed' | 'reachable' | 'lossy' | 'unreachable';
@@ -93,8 +97,6 @@ export interface PeersJson {
   readonly peers: readonly PeerJson[];
 }
 
-export type ObjectState = 'inSync' | 'missing' | 'failing' | 'conflict';
-
 /** `GET /v1/objects`, also `?state=failing` */
 export interface ObjectsJson {
   /** The revision the kernel was last asked for. */
@@ -108,20 +110,6 @@ export interface ObjectsJson {
     readonly error: string | null;
   }[];
 }
-
-export type EventKind =
-  | 'daemon' // started, ready, impaired, in order again
-  | 'lease' // our own
-  | 'peer' // somebody else's lease came, went or changed; a peer is refused or served again
-  | 'store' // etcd
-  | 'config' // the network config
-  | 'repair' // the kernel or the firewall had been changed by others
-  | 'kernel' // it refuses an object, accepts it again; conflicts
-  | 'path' // a peer became unreachable, lossy, reachable
-  | 'mtu' // a peer's route was lowered, raised again
-  | 'offload' // checksum offload was turned off, on again
-  | 'forwarder'
-  | 'pods'; // the CNI plugin's side
 
 export interface EventJson {
   /** Goes up by one from 1, within one {@link EventsJson.instance}. */

@@ -1,3 +1,4 @@
+import { EVENT_KINDS } from '../api/eventKinds.ts';
 import { DEFAULTS } from '../contract.ts';
 import {
   address,
@@ -84,22 +85,6 @@ interface Extra {
   readonly ignored?: string;
   readonly commands?: readonly Command[];
 }
-
-/** EventKind of src/api/shapes.ts. */
-const EVENT_KINDS = [
-  'daemon',
-  'lease',
-  'peer',
-  'store',
-  'config',
-  'repair',
-  'kernel',
-  'path',
-  'mtu',
-  'offload',
-  'forwarder',
-  'pods',
-] as const;
 
 const make = <T>(
   group: Group,

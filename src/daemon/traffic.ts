@@ -9,8 +9,11 @@ import type { SubnetKey } from '../subnet/types.ts';
 export interface Traffic {
   /** As of the last {@link refresh}, since counting began; null: nobody counts, or not this peer. */
   of(key: SubnetKey): TrafficJson | null;
-  /** Read the counters, unless that was done within the last second. Never rejects. */
-  refresh(): Promise<void>;
+  /**
+   * Read the counters, unless that was done within the last second; where nobody counts, or not for much longer, that is begun
+   * and gone on with only if `wanted`, which is the default. Never rejects.
+   */
+  refresh(wanted?: boolean): Promise<void>;
   /** Why nobody counts; null: somebody does, or nobody has asked, or there is nothing to count. */
   readonly problem: string | null;
 }
@@ -96,10 +99,11 @@ export class KernelTraffic implements Traffic, AsyncDisposable {
     return total;
   }
 
-  async refresh(): Promise<void> {
+  async refresh(wanted = true): Promise<void> {
     const now = this.#now();
     if (this.#stopped || now - this.#failedAt < RETRY) return;
-    this.#wait();
+    if (wanted) this.#wait();
+    else if (!this.#counted) return;
     if (now - this.#readAt < FRESH) return;
     // Who asks meanwhile waits for the same.
     this.#reading ??= this.#next(() => this.#read())

@@ -19,6 +19,7 @@ async function ask(method: Method, given: Partial<ApiRequest>) {
     query: new URLSearchParams(),
     headers: {},
     body: undefined,
+    local: true,
     signal: new AbortController().signal,
     ...given,
   };

@@ -83,3 +83,17 @@ test('who the peers are is found out anew when something has changed, not at eac
   await world.traffic.refresh();
   expect([world.listed, world.calls.length]).toEqual([2, 4]);
 });
+
+test('who does not want it counted begins nothing and prolongs nothing, and is told what is counted anyway', async () => {
+  const { traffic, calls } = setup();
+  await traffic.refresh(false);
+  expect(calls).toEqual([]);
+  expect(traffic.of(KEY)).toBeNull();
+  await traffic.refresh();
+  await vi.advanceTimersByTimeAsync(59_999);
+  await traffic.refresh(false);
+  expect(traffic.of(KEY)).not.toBeNull();
+  expect(calls).toEqual(['read', 'read']);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(calls).toEqual(['read', 'read', 'remove']);
+});

@@ -61,7 +61,7 @@ async function askLeases(signal: AbortSignal): Promise<void> {
 }
 
 async function askPeers(signal: AbortSignal): Promise<void> {
-  const answer = await ask<PeersJson>('v1/peers', signal);
+  const answer = await ask<PeersJson>('v1/peers?traffic=true', signal);
   const now = rates.take(
     Date.parse(answer.at),
     answer.peers.map((p) => [p.key, p.traffic] as const),

@@ -1,25 +1,10 @@
 import { useMemo, useState } from 'preact/hooks';
-import type { EventKind } from '../../../src/api/shapes.ts';
+import { EVENT_KINDS, type EventKind } from '../../../src/api/eventKinds.ts';
 import type { State } from '../data/state.ts';
 import { type EventFilter, filterEvents, MOST_EVENTS, type SeenEvent } from '../model/eventLog.ts';
 import { subnetOfKey } from '../model/matrix.ts';
 import { count } from '../model/words.ts';
 import { useSignal } from '../signal.ts';
-
-const KINDS: readonly EventKind[] = [
-  'daemon',
-  'lease',
-  'peer',
-  'store',
-  'config',
-  'repair',
-  'kernel',
-  'path',
-  'mtu',
-  'offload',
-  'forwarder',
-  'pods',
-];
 
 const LEVELS = ['info', 'warn', 'error'] as const;
 const SIGN = { info: '·', warn: '▲', error: '✗' } as const;
@@ -80,7 +65,7 @@ export function Events({ state }: { readonly state: State }) {
       </div>
       <fieldset class="kinds">
         <legend class="vh">Kinds of events; none chosen: all</legend>
-        {KINDS.map((kind) => (
+        {EVENT_KINDS.map((kind) => (
           <button key={kind} type="button" aria-pressed={filter.kinds.has(kind)} onClick={() => toggle(kind)}>
             {kind}
           </button>

@@ -59,7 +59,13 @@ export async function serveControl(path: string, parts: ControlParts): Promise<A
   }
   const { underway, takes } = plugins(parts.plugin);
   const { routes, ready, plugin: _, ...options } = parts;
-  const api = new ApiServer({ ...options, routes: [...healthRoutes(ready), ...routes], most: MOST, takes });
+  const api = new ApiServer({
+    ...options,
+    local: true,
+    routes: [...healthRoutes(ready), ...routes],
+    most: MOST,
+    takes,
+  });
   // Under another name, no longer than its own, until its mode is right: the umask is of all threads, and others make files.
   const temporary = join(dirname(path), '.new');
   await rm(temporary, { force: true });

@@ -9,6 +9,8 @@ export interface ApiRequest {
   readonly headers: IncomingHttpHeaders;
   /** Parsed JSON of a request with a body. */
   readonly body: unknown;
+  /** Did it come by the control socket, which not everybody may open? */
+  readonly local: boolean;
   /** Aborts when the client has gone away, and at the daemon's end. */
   readonly signal: AbortSignal;
 }

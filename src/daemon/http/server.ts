@@ -22,6 +22,8 @@ export interface ServerOptions {
   /** Connections at once. */
   readonly most: number;
   readonly streams?: StreamLimits;
+  /** Is it the control socket? */
+  readonly local?: boolean;
   /** Milliseconds without a byte, from either side, before a connection is closed; {@link IDLE}. */
   readonly idle?: number;
   /** Headers of every answer. */
@@ -122,6 +124,7 @@ export class ApiServer {
       query: new URLSearchParams(url.slice(path.length)),
       headers: req.headers,
       body,
+      local: this.#options.local ?? false,
       get signal() {
         return AbortSignal.any([gone.signal, ending]);
       },

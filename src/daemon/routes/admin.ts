@@ -16,7 +16,7 @@ import type { RouteParts } from './parts.ts';
  */
 export function adminRoutes(parts: Pick<RouteParts, 'options' | 'events'>): Route[] {
   // What is asked for once in a blue moon takes no memory until then.
-  const api = () => import('../adminApi.ts');
+  const api = () => import('./adminRequests.ts');
   return [
     {
       method: 'POST',

@@ -1,37 +1,18 @@
-import type { EventKind, EventsJson } from '../../api/shapes.ts';
+import { EVENT_KINDS } from '../../api/eventKinds.ts';
+import type { EventsJson } from '../../api/shapes.ts';
 import type { EventLog, Followed } from '../events/log.ts';
 import { badRequest } from '../http/errors.ts';
+import { wholeNumber } from '../http/query.ts';
 import type { ApiRequest, Route } from '../http/route.ts';
 import type { RouteParts } from './parts.ts';
 
-const KINDS: Readonly<Record<EventKind, true>> = {
-  daemon: true,
-  lease: true,
-  peer: true,
-  store: true,
-  config: true,
-  repair: true,
-  kernel: true,
-  path: true,
-  mtu: true,
-  offload: true,
-  forwarder: true,
-  pods: true,
-};
-
-/** A whole number in the query; undefined: absent. */
-function number(query: URLSearchParams, name: string): number | undefined {
-  const text = query.get(name);
-  if (text === null) return undefined;
-  if (!/^\d{1,15}$/.test(text)) throw badRequest(`${name} must be a whole number`);
-  return Number(text);
-}
+const KINDS: ReadonlySet<string> = new Set(EVENT_KINDS);
 
 /** `kind=path&kind=mtu` or `kind=path,mtu`; undefined: all. */
 function kinds(query: URLSearchParams): ReadonlySet<string> | undefined {
   const asked = query.getAll('kind').flatMap((k) => k.split(','));
-  const strange = asked.find((k) => !Object.hasOwn(KINDS, k));
-  if (strange !== undefined) throw badRequest(`kind must be one of ${Object.keys(KINDS).join(', ')}`);
+  const strange = asked.find((k) => !KINDS.has(k));
+  if (strange !== undefined) throw badRequest(`kind must be one of ${EVENT_KINDS.join(', ')}`);
   return asked.length === 0 ? undefined : new Set(asked);
 }
 
@@ -44,7 +25,7 @@ export function beginning(
   { headers, query }: Pick<ApiRequest, 'headers' | 'query'>,
 ): number {
   const seen = headers['last-event-id'];
-  if (typeof seen !== 'string' || seen === '') return number(query, 'since') ?? log.last;
+  if (typeof seen !== 'string' || seen === '') return wholeNumber(query, 'since') ?? log.last;
   const [, instance, id] = /^([0-9a-f]{1,32})-(\d{1,15})$/.exec(seen) ?? [];
   if (instance !== log.instance) return 0;
   return Math.min(Number(id), log.last);
@@ -76,7 +57,7 @@ export const eventRoutes = ({ events }: Pick<RouteParts, 'events'>): Route[] => 
     path: '/v1/events',
     audience: 'anyone',
     handle: ({ query }) => {
-      const [since, wanted, limit] = [number(query, 'since'), kinds(query), number(query, 'limit')];
+      const [since, wanted, limit] = [wholeNumber(query, 'since'), kinds(query), wholeNumber(query, 'limit')];
       return {
         pieces: asText(
           events.read({

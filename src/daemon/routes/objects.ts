@@ -1,15 +1,8 @@
-import type { ObjectState } from '../../api/shapes.ts';
+import { OBJECT_STATES } from '../../api/objectStates.ts';
 import { KIND_ORDER } from '../../kernel/types.ts';
 import { badRequest } from '../http/errors.ts';
 import type { Route } from '../http/route.ts';
 import type { RouteParts } from './parts.ts';
-
-const STATES: Readonly<Record<ObjectState, true>> = {
-  inSync: true,
-  missing: true,
-  failing: true,
-  conflict: true,
-};
 
 /** A parameter that is one of a few words; undefined: absent. */
 function oneOf(query: URLSearchParams, name: string, words: readonly string[]): string | undefined {
@@ -42,7 +35,7 @@ export const objectRoutes = (parts: Parts): Route[] => [
     path: '/v1/objects',
     audience: 'local',
     handle: ({ query }) => {
-      const state = oneOf(query, 'state', Object.keys(STATES));
+      const state = oneOf(query, 'state', OBJECT_STATES);
       const kind = oneOf(query, 'kind', KIND_ORDER);
       return { pieces: objectsText(parts, state, kind) };
     },

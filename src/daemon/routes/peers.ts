@@ -4,6 +4,7 @@ import type { Forwarder } from '../../forwarder/forwarder.ts';
 import { formatPrefix } from '../../net/prefix.ts';
 import { leaseJson } from '../../subnet/json.ts';
 import { compareLeases, type Lease } from '../../subnet/types.ts';
+import { flag } from '../http/query.ts';
 import type { Route } from '../http/route.ts';
 import { isPeer } from '../overlay.ts';
 import { sortedInSteps } from '../sorted.ts';
@@ -66,14 +67,17 @@ function* peersText(parts: Parts): Generator<string> {
   yield ']}\n';
 }
 
-/** `GET /v1/peers` */
+/**
+ * `GET /v1/peers`. Packets are counted, by rules in the kernel, while somebody wants to know: `?traffic=true`, which the socket's readers
+ * mean unless they say otherwise. Other readers are told what is counted anyway.
+ */
 export const peerRoutes = (parts: Parts): Route[] => [
   {
     method: 'GET',
     path: '/v1/peers',
     audience: 'anyone',
-    handle: async () => {
-      await parts.traffic.refresh();
+    handle: async ({ query, local }) => {
+      await parts.traffic.refresh(flag(query, 'traffic') ?? local);
       return { pieces: peersText(parts) };
     },
   },

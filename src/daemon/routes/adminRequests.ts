@@ -1,12 +1,13 @@
 import * as v from 'valibot';
-import { releaseSubnet, reserveSubnet, setNetwork } from '../admin/operations.ts';
-import type { LeaseChangeJson } from '../api/shapes.ts';
-import { Refusal } from '../subnet/adminNode.ts';
-import { ApiError, badRequest } from './http/errors.ts';
-import type { ApiRequest, Reply } from './http/route.ts';
-import type { RouteParts } from './routes/parts.ts';
+import { releaseSubnet, reserveSubnet, setNetwork } from '../../admin/operations.ts';
+import type { LeaseChangeJson } from '../../api/shapes.ts';
+import { Refusal } from '../../subnet/adminNode.ts';
+import { ApiError, badRequest } from '../http/errors.ts';
+import { flag } from '../http/query.ts';
+import type { ApiRequest, Reply } from '../http/route.ts';
+import type { RouteParts } from './parts.ts';
 
-/** The requests of routes/admin.ts, which says what they are. */
+/** The requests of admin.ts, which says what they are. */
 
 type Parts = Pick<RouteParts, 'options' | 'events'>;
 
@@ -60,12 +61,6 @@ function read<T>(shape: v.GenericSchema<unknown, T>, body: unknown): T {
   if (parsed.success) return parsed.output;
   const path = v.getDotPath(parsed.issues[0]);
   throw badRequest(path ? `${path} is not as it must be` : 'the body must be a JSON object');
-}
-
-function flag(query: URLSearchParams, name: string): boolean {
-  const text = query.get(name) ?? 'false';
-  if (text !== 'true' && text !== 'false') throw badRequest(`${name} must be true or false`);
-  return text === 'true';
 }
 
 async function refusing<T>(work: () => Promise<T>): Promise<T> {
