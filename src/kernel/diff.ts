@@ -31,7 +31,7 @@ export interface Blocked {
   readonly dev: string;
 }
 
-/** A route of flanneld's that is taken as ours because the very same is desired. */
+/** A route of flanneld's that is taken as ours because one to the same next hop is desired. */
 export interface Adopted {
   readonly kind: 'adopted';
   readonly key: string;
@@ -250,12 +250,15 @@ class Differ {
       const text = `a route of protocol ${foreign.protocol} dev ${foreign.dev}`;
       yield { kind: 'conflict', key, object: wanted, with: text, withheld: mine.length === 0 };
     }
-    const right = mine.find((o) => sameRoute(o, wanted)) ?? adoptable;
+    // What is adopted stays as it is for as long as it is right, and is exchanged as one of ours when it is not.
+    const outdated = adoptable && !mine.includes(adoptable) && !sameRoute(adoptable, wanted);
+    const ours = outdated ? [...mine, adoptable] : mine;
+    const right = mine.find((o) => sameRoute(o, wanted)) ?? (outdated ? undefined : adoptable);
     if (right) {
-      const extra = mine.filter((o) => o !== right);
+      const extra = ours.filter((o) => o !== right);
       if (extra.length > 0) yield put(key, wanted, ...extra.map(removeRoute));
-    } else if (mine.length > 0) {
-      yield put(key, wanted, ...replaceRoute(mine, wanted));
+    } else if (ours.length > 0) {
+      yield put(key, wanted, ...replaceRoute(ours, wanted));
     } else if (!foreign) {
       yield put(key, wanted, { verb: 'create', object: wanted });
     }

@@ -89,11 +89,15 @@ export const sameNextHop = (a: Route, b: Route): boolean =>
   a.type === b.type && sameAddr(a.via, b.via) && a.dev === b.dev;
 
 /**
- * A route that flanneld's host-gw backend has left: ours to keep only because we want the very same one. Its metric is
- * part of the key by which the two were brought together.
+ * A route that flanneld's host-gw backend has left: ours only because we want one to the same next hop. Its metric is part of
+ * the key by which the two were brought together. flanneld gives it no MTU; ours may have one, and then takes its place.
  */
 export const isAdoptable = (o: ObservedRoute, wanted: Route): boolean =>
-  o.protocol === RTPROT_BOOT && o.via !== undefined && sameRoute(o, wanted);
+  o.protocol === RTPROT_BOOT &&
+  o.via !== undefined &&
+  o.mtu === undefined &&
+  o.onlink === wanted.onlink &&
+  isAlike(o, wanted);
 
 /** Is it the same route still, in every respect? */
 export const sameRow = (a: ObservedRoute, b: ObservedRoute): boolean =>

@@ -9,7 +9,7 @@ import type { PassReport } from '../../src/kernel/status.ts';
 import type { KernelObject, KindName, Link, Route } from '../../src/kernel/types.ts';
 import { addr } from '../../src/net/addr.ts';
 import { mac } from '../../src/net/mac.ts';
-import { prefix } from '../../src/net/prefix.ts';
+import { formatPrefix, prefix } from '../../src/net/prefix.ts';
 import { type Change, carryOut, portrait } from './sequence.ts';
 import { LOCAL, overlay, owner, peer, through, tunDevice, tunnel, tunOverlay } from './wishes.ts';
 
@@ -522,6 +522,55 @@ export function scenarios(create: () => Promise<World>): void {
     // The host route was nobody's but flanneld's until we wanted the very same: now it goes with the peer.
     await work.want([theirs, ...left]);
     expect((await portrait(world.others)).filter((line) => line.includes('10.42.50.0'))).toEqual([]);
+  });
+
+  test('exchanges a route that flanneld has left for one with an MTU, and leaves others to whoever made them', async () => {
+    await using world = await create();
+    const direct = (dst: string, via: string, more: Partial<Route> = {}): Route => ({
+      kind: 'route',
+      type: 'unicast',
+      dst: prefix(dst),
+      via: addr(via),
+      dev: 'u0',
+      onlink: false,
+      protocol: ROUTE_PROTOCOL,
+      ...more,
+    });
+    const wanted = [direct('10.42.50.0/24', '192.0.2.9'), direct('fd00:42:50::/64', 'fd99::9')];
+    const elsewhere = direct('10.42.51.0/24', '192.0.2.9');
+    const byHand = direct('10.42.52.0/24', '192.0.2.9');
+    const theirs = [
+      ...wanted.map((o) => ({ ...o, protocol: 3 })),
+      // Somebody had a reason: flanneld names no MTU, and another next hop is not ours.
+      { ...elsewhere, protocol: 3, via: addr('192.0.2.8') },
+      { ...byHand, protocol: 3, mtu: 1300 },
+    ];
+    for (const object of theirs)
+      expect(await carryOut(world.others, { do: 'op', op: { verb: 'create', object } })).toBe('ok');
+    const routes = async () =>
+      (await portrait(world.others)).filter((line) => /^route (10.42.5|fd00:42:50)/.test(line));
+    const before = await routes();
+
+    await using work = await AtWork.on(world.kernel);
+    const all = [...wanted, elsewhere, byHand];
+    await work.want(all);
+    expect(await routes()).toEqual(before);
+    await work.want(all.map((o) => ({ ...o, mtu: 1350 })));
+    const of = (dst: string) => (lines: readonly string[]) => lines.filter((line) => line.includes(dst));
+    for (const { dst } of wanted) {
+      const now = of(formatPrefix(dst))(await routes());
+      expect(now).toEqual([expect.stringMatching(/protocol 76 mtu 1350 /)]);
+    }
+    for (const { dst } of [elsewhere, byHand])
+      expect(of(formatPrefix(dst))(await routes())).toEqual(of(formatPrefix(dst))(before));
+    const { conflicts, objects } = work.reconciler.status();
+    expect(conflicts).toHaveLength(2);
+    expect(objects.route).toEqual({ desired: 4, inSync: 2, failing: 0 });
+    // From here on they are like any of ours.
+    await work.want(all);
+    expect((await routes()).filter((line) => /protocol 76 mtu {2}/.test(line))).toHaveLength(2);
+    await work.want([]);
+    expect(await routes()).toHaveLength(2);
   });
 
   test('removes what flanneld has left for a peer that is gone', async () => {
