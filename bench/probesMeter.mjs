@@ -37,6 +37,7 @@ const targets = Array.from({ length: count }, (_, i) => ({
   mtu: 1450,
   dev: 'vx0',
   offloads: true,
+  via: addr('192.0.2.1'),
 }));
 const idle = await rate(undefined, 5_000);
 const before = heap();

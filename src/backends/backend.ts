@@ -54,6 +54,9 @@ export interface PeerPath {
   readonly mtu: number;
   /** Is that a device of ours that fills in checksums which senders leave to it? */
   readonly offloads: boolean;
+  /** Where on the underlay packets to it go, and (vxlan) the MAC of its end. */
+  readonly via: Addr;
+  readonly mac?: Mac;
 }
 
 /** What a backend wants from the kernel: lazily, so that the caller can take slices of it. */

@@ -84,6 +84,7 @@ export class Path {
       lost: lostOf(this.small),
       fullSize: this.fullSize.verdict,
       pathMtu: this.fullSize.pathMtu,
+      sizeAt: this.fullSize.at,
       checksum: this.checksum.verdict,
       error: this.error,
     };
@@ -99,5 +100,6 @@ const isSame = (a: PathReport, b: PathReport): boolean =>
   a.health === b.health &&
   a.fullSize === b.fullSize &&
   a.pathMtu === b.pathMtu &&
+  a.sizeAt === b.sizeAt &&
   a.checksum === b.checksum &&
   a.error === b.error;

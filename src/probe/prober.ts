@@ -1,6 +1,7 @@
 import { Slices } from '../kernel/slices.ts';
 import { addon } from '../native/addon.ts';
 import { openProber, type ProberAddon } from '../native/prober.ts';
+import { sameAddr } from '../net/addr.ts';
 import { Asker } from './asker.ts';
 import { Path } from './path.ts';
 import { Reports } from './reports.ts';
@@ -141,7 +142,12 @@ export class Prober implements Probing {
   /** True: it is to be asked as if it were new. */
   #retarget(key: string, path: Path, target: Target): boolean {
     const was = path.target;
-    const same = was.addr.value === target.addr.value && was.dev === target.dev && was.mtu === target.mtu;
+    const same =
+      was.addr.value === target.addr.value &&
+      was.dev === target.dev &&
+      was.mtu === target.mtu &&
+      sameAddr(was.via, target.via) &&
+      was.mac === target.mac;
     if (same && was.offloads === target.offloads) return false;
     const fresh = new Path(target);
     fresh.generation = path.generation;

@@ -1,4 +1,5 @@
 import type { Addr, Family } from '../net/addr.ts';
+import type { Mac } from '../net/mac.ts';
 import type { SubnetKey } from '../subnet/types.ts';
 
 /** Probing the paths to peers: what is asked, and what is known. All of it is plain values. */
@@ -15,6 +16,9 @@ export interface Target {
   readonly dev: string;
   /** Does that device fill in checksums that senders leave to it, and can it be told not to (vxlan)? */
   readonly offloads: boolean;
+  /** Where on the underlay packets to it go, and (vxlan) the MAC of its end: with another it is another path. */
+  readonly via: Addr;
+  readonly mac?: Mac;
 }
 
 /** What was found out about a path; a new value after each probe that tells something. */
@@ -32,6 +36,8 @@ export interface PathReport {
   readonly fullSize: 'unknown' | 'passes' | 'lost';
   /** Bytes of the largest inner packet seen to pass while larger ones were lost; the target's MTU when those pass. */
   readonly pathMtu: number | undefined;
+  /** Monotonic milliseconds of the last verdict on size, also when it was the same again; undefined: none yet. */
+  readonly sizeAt: number | undefined;
   readonly checksum: 'unknown' | 'good' | 'corrupted';
   readonly error: string | undefined;
 }

@@ -67,9 +67,11 @@ export const FULL_PASSES = 2;
 export interface FullSize {
   readonly verdict: PathReport['fullSize'];
   readonly pathMtu: number | undefined;
+  /** Monotonic milliseconds; undefined: not judged yet. */
+  readonly at: number | undefined;
 }
 
-export const NO_FULL_SIZE: FullSize = { verdict: 'unknown', pathMtu: undefined };
+export const NO_FULL_SIZE: FullSize = { verdict: 'unknown', pathMtu: undefined, at: undefined };
 
 /** So many times the complete checksum arrived and the one left to the device did not, one after the other: it is the device. */
 export const CORRUPTED = 3;

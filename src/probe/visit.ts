@@ -100,16 +100,13 @@ async function askFullSize(path: Path, by: Prober): Promise<void> {
     await askSmall(path, 1, by);
     if (path.target !== target || path.small.health === 'unreachable') return;
   }
-  if (passed >= wanted) {
-    path.fullSize = { verdict: 'passes', pathMtu: full };
-  } else if (path.fullSize.verdict === 'lost' && (await stillFits(path, ask))) {
-    return;
-  } else {
-    const found = await searchSize(path, ask, hint);
+  let found: number | undefined = full;
+  if (passed < wanted) {
+    const same = path.fullSize.verdict === 'lost' && (await stillFits(path, ask));
+    found = same ? path.fullSize.pathMtu : await searchSize(path, ask, hint);
     if (path.target !== target) return;
-    path.fullSize =
-      found === full ? { verdict: 'passes', pathMtu: full } : { verdict: 'lost', pathMtu: found };
   }
+  path.fullSize = { verdict: found === full ? 'passes' : 'lost', pathMtu: found, at: by.now() };
   by.told();
 }
 

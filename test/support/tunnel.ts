@@ -92,5 +92,6 @@ export const targetOf = (end: TunnelEnd, family: 4 | 6, more: Partial<Target> = 
   mtu: 1450,
   dev: 'vx0',
   offloads: true,
+  via: addr(end.public),
   ...more,
 });

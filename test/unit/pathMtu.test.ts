@@ -31,9 +31,11 @@ const report = (
       mtu: WHOLE,
       dev: 'flannel.1',
       offloads: true,
+      via: addr('192.0.2.9'),
     },
     health: 'reachable',
     at: ++clock,
+    sizeAt: undefined,
     rtt: 1,
     leastRtt: 1,
     sent: 1,
@@ -46,7 +48,7 @@ const report = (
   };
 };
 const takes = (pathMtu: number | undefined, more: Parameters<typeof report>[0] = {}) =>
-  report({ fullSize: pathMtu === WHOLE ? 'passes' : 'lost', pathMtu, ...more });
+  report({ fullSize: pathMtu === WHOLE ? 'passes' : 'lost', pathMtu, sizeAt: ++clock, ...more });
 
 const PATH = pathKey(report().target);
 
@@ -114,6 +116,23 @@ describe('a path that loses large packets', () => {
     expect(holds).toEqual([60, 120, 240, 400, 400]);
   });
 
+  test('stays lowered longer also when it was raised in part', () => {
+    const { mtus, state } = story(
+      [0, takes(1350)],
+      [70, takes(1400)],
+      [76, takes(1400)],
+      [80, takes(1350)],
+      // Not a minute later, as the first time.
+      [150, takes(1400)],
+      [196, takes(1400)],
+      [201, takes(1400)],
+    );
+    expect(mtus).toEqual([1350, 1350, 1400, 1350, 1350, 1350, 1400]);
+    expect(state.get(PATH)?.hold).toBe(120);
+    // What was long ago was not in vain.
+    expect(heard(state, [takes(1300)], 201 + 1_201, OPTIONS).state.get(PATH)?.hold).toBe(120);
+  });
+
   test.each([
     [4, 576],
     [6, 1280],
@@ -138,7 +157,7 @@ describe('a path that loses large packets', () => {
   test.each([
     ['an unreachable path', { health: 'unreachable' as const }],
     ['one that was not asked for size', { fullSize: 'unknown' as const }],
-    ['one that was not asked at all', { at: undefined }],
+    ['one that was not asked at all', { sizeAt: undefined }],
   ])('%s says nothing', (_, more) => {
     const state = story([0, takes(1350)]).state;
     expect(heard(state, [takes(1200, more)], 1, OPTIONS)).toEqual({ state, changes: [] });
@@ -155,7 +174,7 @@ describe('a path that loses large packets', () => {
   test('a device that takes no more itself is the end of it', () => {
     const narrow = { ...takes(1300), fullSize: 'passes' as const };
     const small = { ...narrow, target: { ...narrow.target, mtu: 1300 }, pathMtu: 1300 };
-    const { mtus } = story([0, takes(1350)], [100, small], [106, { ...small, at: ++clock }]);
+    const { mtus } = story([0, takes(1350)], [100, small], [106, { ...small, sizeAt: ++clock }]);
     expect(mtus.at(-1)).toBeUndefined();
   });
 });

@@ -16,7 +16,7 @@ import { formatAddr } from '../../src/net/addr.ts';
 import { prefix } from '../../src/net/prefix.ts';
 import { type PathReport, type Probing, pathKey, type Target } from '../../src/probe/types.ts';
 import type { Lease, LeaseView } from '../../src/subnet/types.ts';
-import { host, lease, NETWORKS, peer } from '../fake/overlay.ts';
+import { host, lease, NETWORKS, peer, peerMac } from '../fake/overlay.ts';
 
 const INTERVAL = 1_000;
 /** Long enough for reports to be gathered. */
@@ -48,7 +48,8 @@ class ScriptedProber implements Probing {
     }
   }
   says(path: string, more: Partial<PathReport>): void {
-    const report = { ...this.paths.get(path)!, health: 'reachable' as const, at: ++clock, ...more };
+    const sized = more.fullSize === undefined ? {} : { sizeAt: clock };
+    const report = { ...this.paths.get(path)!, health: 'reachable' as const, at: ++clock, ...sized, ...more };
     this.paths.set(path, report);
     this.onReport(report);
   }
@@ -74,6 +75,7 @@ const blank = (target: Target): PathReport => ({
   lost: 0,
   fullSize: 'unknown',
   pathMtu: undefined,
+  sizeAt: undefined,
   checksum: 'unknown',
   error: undefined,
 });
@@ -224,6 +226,23 @@ describe('what is probed', () => {
     await take([...peers, peer(10, [4, 6], { backend })]);
     expect(before).toHaveLength(4);
     for (const target of before) expect(prober.paths.get(pathKey(target))!.target).toBe(target);
+  });
+
+  test('where a peer is reached now, also when only that has changed', async () => {
+    const { prober, take } = world();
+    const at = () => {
+      const { via, mac } = prober.paths.get('10.5.9.0-24 4')!.target;
+      return [formatAddr(via), mac];
+    };
+    await take([peer(9)]);
+    expect(at()).toEqual(['192.0.2.9', peerMac(9)]);
+    await take([peer(9, [4], { endpoints: ['192.0.2.99'] })]);
+    expect(at()).toEqual(['192.0.2.99', peerMac(9)]);
+    await take([peer(9, [4], { data: { VNI: 1, VtepMAC: peerMac(99) } })]);
+    expect(at()).toEqual(['192.0.2.9', peerMac(99)]);
+    const udp = world({ config: typed('udp') });
+    await udp.take([peer(9, [4], { backend: null })]);
+    expect(formatAddr(udp.prober.paths.get('10.5.9.0-24 4')!.target.via)).toBe('192.0.2.9');
   });
 
   test('nothing, if nothing is to be probed', async () => {

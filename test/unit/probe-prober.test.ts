@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { addr, formatAddr } from '../../src/net/addr.ts';
+import { mac } from '../../src/net/mac.ts';
 import { BURST, PACKETS_PER_SECOND } from '../../src/probe/budget.ts';
 import { Prober, type ProberOptions } from '../../src/probe/prober.ts';
 import { MOST_TROUBLED, sampleOf } from '../../src/probe/schedule.ts';
@@ -33,6 +34,7 @@ const target = (n: number, more: Partial<Target> = {}): Target => ({
   mtu: 1450,
   dev: 'flannel.1',
   offloads: true,
+  via: addr('192.0.2.1'),
   ...more,
 });
 
@@ -288,6 +290,21 @@ describe('targets', () => {
     expect(of(0)).toMatchObject({ health: 'unprobed', fullSize: 'unknown' });
     await pass(1_000);
     expect(of(0)).toMatchObject({ health: 'reachable', fullSize: 'passes', pathMtu: 1400 });
+  });
+
+  test.each([
+    ['whose peer has another address on the underlay', { via: addr('192.0.2.2') }],
+    ['whose end has another MAC', { mac: mac('02:00:00:00:00:02') }],
+  ])('%s are asked anew, soon; one that is only written anew is not', async (_, other) => {
+    start([{}]);
+    await pass(2_000);
+    const known = of(0);
+    prober!.setTargets([target(0, { via: addr('192.0.2.1') })]);
+    expect(of(0)).toBe(known);
+    prober!.setTargets([target(0, other)]);
+    expect(of(0)).toMatchObject({ health: 'unprobed', fullSize: 'unknown', at: undefined });
+    await pass(1_000);
+    expect(of(0)).toMatchObject({ ...HEALTHY, target: other });
   });
 
   test('of which only the offload has changed keep what is known', async () => {

@@ -90,6 +90,7 @@ const paths = memo(({ uplink: { name: dev, mtu } }: HostFacts) =>
       dev,
       mtu,
       offloads: false,
+      via: addr,
     }),
   ),
 );

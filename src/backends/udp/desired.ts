@@ -69,13 +69,14 @@ const paths = memo(({ families }: NetworkConfig) =>
   memo((host: HostFacts) => {
     const mtu = deviceMtu([...families.keys()], host);
     return memo(
-      ({ lease: { key }, family, subnet: { addr } }: PeerSubnet): PeerPath => ({
+      ({ lease: { key }, family, subnet: { addr }, endpoints: [via] }: PeerSubnet): PeerPath => ({
         key,
         family,
         addr,
         dev: TUN_DEVICE,
         mtu,
         offloads: false,
+        via,
       }),
     );
   }),

@@ -124,13 +124,22 @@ function wishOf(
       vtep: mac,
       objects: [{ ...route, via: endpoint, dev, onlink: false }],
       // The peer answers at its end of the tunnel, but neither side's packets go through it.
-      path: { key, family, addr: end, dev, mtu, offloads: false },
+      path: { key, family, addr: end, dev, mtu, offloads: false, via: endpoint },
     };
   }
   const dev = devices[family];
   return {
     vtep: mac,
-    path: { key, family, addr: end, dev, mtu: deviceMtu(config, family, host), offloads: true },
+    path: {
+      key,
+      family,
+      addr: end,
+      dev,
+      mtu: deviceMtu(config, family, host),
+      offloads: true,
+      via: endpoint,
+      mac,
+    },
     objects: [
       { kind: 'neigh', dev, addr: end, mac },
       { kind: 'fdb', dev, mac, dst: endpoint },

@@ -17,7 +17,9 @@ export interface PathMtu {
   readonly since: number;
   /** Milliseconds in which it is not raised; twice as many each time it has to be lowered again soon after. */
   readonly hold: number;
-  /** Date.now() of the last report that counted. */
+  /** Was that change a raise? */
+  readonly isRaised?: boolean;
+  /** `sizeAt` of the last report that counted: each verdict on size counts once. */
   readonly at: number | undefined;
   /** More passes again: how much, and since when all reports have said so. */
   readonly growth?: { readonly mtu: number; readonly since: number };
@@ -104,7 +106,7 @@ export function remaining(state: PathMtus, isPath: (path: string) => boolean): P
 
 function judged(
   before: PathMtu | undefined,
-  { target, health, at, fullSize, pathMtu }: PathReport,
+  { target, health, sizeAt: at, fullSize, pathMtu }: PathReport,
   now: number,
   options: MtuOptions,
 ): PathMtu | undefined {
@@ -137,15 +139,18 @@ function bare({ growth: _, tooSmall: __, ...rest }: PathMtu): PathMtu {
 }
 
 function lowered(entry: PathMtu, mtu: number, at: number, now: number, options: MtuOptions): PathMtu {
+  const { isRaised, ...rest } = bare(entry);
   // Raised in vain.
-  const again = entry.mtu === undefined && Number.isFinite(entry.since);
-  const hold = again ? Math.min(2 * entry.hold, options.longestHold) : entry.hold;
-  return { ...bare(entry), mtu, since: now, hold, at };
+  const hold =
+    isRaised && !isLongAgo(entry, now) ? Math.min(2 * entry.hold, options.longestHold) : entry.hold;
+  return { ...rest, mtu, since: now, hold, at };
 }
+
+const isLongAgo = ({ since, hold }: PathMtu, now: number): boolean => now - since > FORGOTTEN * hold;
 
 /** All passes and nothing is lowered: it is remembered for a while what had to be done. */
 function calmed(entry: PathMtu, at: number, now: number): PathMtu | undefined {
-  if (now - entry.since > FORGOTTEN * entry.hold) return undefined;
+  if (isLongAgo(entry, now)) return undefined;
   return { ...bare(entry), at };
 }
 
@@ -159,7 +164,7 @@ function grown(
   const seen = growth ? { ...growth, mtu: Math.min(growth.mtu, mtu) } : { mtu, since: now };
   const isSure = now - seen.since >= options.confirm && now - entry.since >= entry.hold;
   if (!isSure) return { ...bare(entry), at, growth: seen };
-  return { ...bare(entry), at, since: now, mtu: seen.mtu >= whole ? undefined : seen.mtu };
+  return { ...bare(entry), at, since: now, isRaised: true, mtu: seen.mtu >= whole ? undefined : seen.mtu };
 }
 
 function changeOf(
