@@ -69,6 +69,22 @@ export interface TrafficJson {
   readonly inBytes: number;
 }
 
+/** `GET /v1/lifetimes`: when leases end unless their nodes keep them alive. Asked of etcd, little by little, for as long as somebody asks here. */
+export interface LifetimesJson {
+  readonly at: string;
+  /** By lease key, but for reservations. Null: etcd has not told yet. */
+  readonly leases: Readonly<Record<string, LifetimeJson | null>>;
+}
+
+export interface LifetimeJson {
+  /** At {@link LifetimesJson.at}, unless it has been renewed since etcd told. */
+  readonly secondsLeft: number;
+  /** Seconds that it was granted for. */
+  readonly ttl: number;
+  /** Seconds since etcd told. */
+  readonly age: number;
+}
+
 /** One row of `GET /v1/peers`, by subnet. */
 export interface PeerJson {
   readonly key: string;

@@ -466,11 +466,16 @@ describe('at --metrics-addr', () => {
     [undefined, false],
   ])('on a loopback address Host %s is answered: %s', async (host, ok) => {
     const headers = host === undefined ? {} : { host };
-    if (ok) expect(() => refuseStrangeName({ headers })).not.toThrow();
-    else expect(() => refuseStrangeName({ headers })).toThrow(expect.objectContaining({ status: 421 }));
+    for (const localAddress of ['127.0.0.1', '::1', '::ffff:127.0.0.53']) {
+      const asked = () => refuseStrangeName({ headers, socket: { localAddress } });
+      if (ok) expect(asked).not.toThrow();
+      else expect(asked).toThrow(expect.objectContaining({ status: 421 }));
+    }
+    for (const localAddress of ['192.0.2.1', '2001:db8::1', '::ffff:192.0.2.1', 'fe80::1%eth0'])
+      expect(() => refuseStrangeName({ headers, socket: { localAddress } })).not.toThrow();
   });
 
-  test('a strange name is refused on a loopback address, not on others', async () => {
+  test('a strange name is refused on a loopback address, also when all addresses are listened on', async () => {
     {
       await using _ = await servePublic(at('127.0.0.1', port), { ready: () => true, routes });
       const told = await ask(port, '/v1/open', { headers: { host: 'evil.example' } });
@@ -478,7 +483,8 @@ describe('at --metrics-addr', () => {
       expect((await ask(port, '/healthz', { headers: { host: 'evil.example' } })).status).toBe(421);
     }
     await using _ = await servePublic({ host: undefined, port }, { ready: () => true, routes });
-    expect((await ask(port, '/v1/open', { headers: { host: 'node7.example' } })).status).toBe(200);
+    expect((await ask(port, '/v1/open', { headers: { host: 'evil.example' } })).status).toBe(421);
+    expect((await ask(port, '/v1/open')).status).toBe(200);
   });
 
   test('what cannot be listened on is said, with what to do', async () => {

@@ -1,19 +1,24 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { ListenOptions } from 'node:net';
+import type { ListenOptions, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { http } from '../../http.ts';
 import { readJson } from './body.ts';
 import { ApiError, notFound, toApiError } from './errors.ts';
 import { refuseOthers } from './peer.ts';
+import { Places } from './places.ts';
 import type { ApiRequest, Route } from './route.ts';
 import { LONGEST_PATH, Router } from './router.ts';
 import { type StreamLimits, Streams } from './streams.ts';
-import { errorReply, write } from './write.ts';
+import { turns } from './turns.ts';
+import { type Answer, errorReply, write } from './write.ts';
 
 /** Milliseconds that a request may take to come, and a connection may be silent. */
 const IDLE = 10_000;
 /** And while it is us who take the time. */
 const WORKING = 60_000;
+
+/** Long answers at once, and to one address: each holds a list of all that it tells of. */
+const [MOST_LONG, LONG_OF_ONE] = [32, 8];
 
 type Headers = Readonly<Record<string, string>>;
 
@@ -21,6 +26,8 @@ export interface ServerOptions {
   readonly routes: readonly Route[];
   /** Connections at once. */
   readonly most: number;
+  /** And of one address; undefined: as many. */
+  readonly ofOne?: number;
   readonly streams?: StreamLimits;
   /** Is it the control socket? */
   readonly local?: boolean;
@@ -42,6 +49,7 @@ export class ApiServer {
   readonly #options: ServerOptions;
   readonly #router: Router;
   readonly #streams: Streams;
+  readonly #long = new Places(MOST_LONG, LONG_OF_ONE);
   readonly #idle: number;
   readonly #ending = new AbortController();
 
@@ -59,12 +67,16 @@ export class ApiServer {
         connectionsCheckingInterval: this.#idle / 2,
       },
       (req, res) => {
+        // Pipelined: it came while another of its connection is under way (RFC 9112, section 9.3.2: a client must be prepared for that). Thousands
+        // of them fit in one packet or two.
+        if (!res.socket) return void req.socket.destroy();
         if (options.takes?.(req, res)) return;
         // A reader that goes away in the middle is none of our business.
         this.#answer(req, res).catch(() => res.destroy());
       },
     );
     this.server.maxConnections = options.most;
+    if (options.ofOne !== undefined) this.#share(options.most, options.ofOne);
     this.server.timeout = this.#idle;
   }
 
@@ -90,10 +102,21 @@ export class ApiServer {
     await closed;
   }
 
+  /** Whoever connects too often from one address is turned away. */
+  #share(most: number, ofOne: number): void {
+    const places = new Places(most, ofOne);
+    this.server.on('connection', (socket: Socket) => {
+      const leave = places.take(socket.remoteAddress);
+      if (leave) socket.once('close', leave);
+      else socket.destroy();
+    });
+  }
+
   async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const { headers = {}, onFault } = this.#options;
     try {
-      await this.#serve(req, res, headers);
+      await turns.take();
+      if (!res.destroyed) await this.#serve(req, res, headers);
     } catch (cause) {
       const error = toApiError(cause);
       if (error.status === 500) onFault?.(cause, req.method ?? '', pathOf(req));
@@ -130,9 +153,24 @@ export class ApiServer {
       },
     } satisfies ApiRequest);
     req.socket.setTimeout(this.#idle);
-    if (!('stream' in reply)) return write(req, res, reply, headers);
-    this.#streams.admit();
-    return this.#streams.write(req, res, reply.stream, { ...headers, 'content-type': reply.type });
+    if ('stream' in reply)
+      return this.#streams.write(req, res, reply.stream, { ...headers, 'content-type': reply.type });
+    return 'pieces' in reply ? this.#writeLong(req, res, reply, headers) : write(req, res, reply, headers);
+  }
+
+  async #writeLong(
+    req: IncomingMessage,
+    res: ServerResponse,
+    reply: Answer,
+    headers: Headers,
+  ): Promise<void> {
+    const leave = this.#long.take(req.socket.remoteAddress);
+    if (!leave)
+      throw new ApiError(503, 'busy', `${this.#long.size} long answers are under way; try again later`, {
+        headers: { 'retry-after': '1' },
+      });
+    res.once('close', leave);
+    await write(req, res, reply, headers);
   }
 }
 

@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ApiError } from './errors.ts';
+import { Places } from './places.ts';
 import { drained } from './write.ts';
 
-/** Streams at once: each holds a connection, and some kilobytes of what its reader has not read. */
-const MOST = 32;
+/** Streams at once, and of one address: each holds a connection, and some kilobytes of what its reader has not read. */
+const [MOST, OF_ONE] = [32, 8];
 /** Milliseconds between signs of life, which keep proxies from closing; a reader that takes nothing for two of them is cut off. */
 const BEAT = 15_000;
 /** Milliseconds that streams have to say their last, at the daemon's end. */
@@ -15,6 +16,7 @@ const COMMENT = ':\n\n';
 
 export interface StreamLimits {
   readonly most?: number;
+  readonly ofOne?: number;
   readonly beat?: number;
 }
 
@@ -23,13 +25,13 @@ export interface StreamLimits {
  * reader that has stopped is cut off.
  */
 export class Streams {
-  readonly #most: number;
+  readonly #places: Places;
   readonly #beat: number;
   readonly #open = new Map<AbortController, Promise<void>>();
   #closed = false;
 
   constructor(limits: StreamLimits = {}) {
-    this.#most = limits.most ?? MOST;
+    this.#places = new Places(limits.most ?? MOST, limits.ofOne ?? OF_ONE);
     this.#beat = limits.beat ?? BEAT;
   }
 
@@ -37,23 +39,23 @@ export class Streams {
     return this.#open.size;
   }
 
-  /** Throws ApiError when there are as many as may be, or the daemon ends. */
-  admit(): void {
-    if (this.#open.size < this.#most && !this.#closed) return;
-    throw new ApiError(503, 'busy', `there are ${this.#open.size} streams already; try again later`, {
-      headers: { 'retry-after': '10' },
-    });
-  }
-
-  /** Write until the end of `source` or of its reader. To be admitted before. */
+  /** Write until the end of `source` or of its reader. Throws ApiError when there are as many as may be, or the daemon ends. */
   write(
     req: IncomingMessage,
     res: ServerResponse,
     source: AsyncIterable<string>,
     headers: Readonly<Record<string, string>>,
   ): Promise<void> {
+    const leave = this.#closed ? undefined : this.#places.take(req.socket.remoteAddress);
+    if (!leave)
+      throw new ApiError(503, 'busy', `there are ${this.#open.size} streams already; try again later`, {
+        headers: { 'retry-after': '10' },
+      });
     const ended = new AbortController();
-    const work = this.#run(req, res, source, headers, ended).finally(() => this.#open.delete(ended));
+    const work = this.#run(req, res, source, headers, ended).finally(() => {
+      this.#open.delete(ended);
+      leave();
+    });
     this.#open.set(ended, work);
     return work;
   }

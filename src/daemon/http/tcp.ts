@@ -1,18 +1,18 @@
 import type { IncomingMessage } from 'node:http';
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import type { ListenAddress } from '../../config/kinds.ts';
 import { EXIT } from '../../contract.ts';
 import { LodenError } from '../../errors.ts';
-import { formatAddr } from '../../net/addr.ts';
+import { formatAddr, parseAddr } from '../../net/addr.ts';
 import { scopeOf } from '../../net/scope.ts';
 import { ApiError } from './errors.ts';
 import { healthRoutes } from './health.ts';
 import type { Route } from './route.ts';
 import { ApiServer, type ServerOptions } from './server.ts';
 
-/** Connections at once. */
+/** Connections at once, and from one address. */
 const MOST_HEALTH = 64;
-const MOST = 256;
+const [MOST, OF_ONE] = [256, 64];
 
 /**
  * Nothing that we answer is to be run or framed by others. The page loads its own files and asks its own server; it has no inline
@@ -56,11 +56,21 @@ export async function serveHealth(
 /** The name in a Host header (RFC 9110, section 7.2), without port and brackets. */
 const hostName = (header: string): string => header.replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1');
 
+/** Of the connection, not of what is listened on: a wildcard is that too. An IPv4 address may come as `::ffff:127.0.0.1`. */
+function isLoopback(address: string): boolean {
+  const addr = parseAddr(address.replace(/^::ffff:(?=\d+\.)/, ''));
+  return addr !== undefined && scopeOf(addr) === 'loopback';
+}
+
 /**
- * On a loopback address only the host's own programs may ask, and a browser is one that asks on behalf of strangers: whoever makes a name
+ * At a loopback address, whichever the daemon listens on, only the host's own programs may ask, and a browser is one that asks on behalf of strangers: whoever makes a name
  * of theirs resolve to 127.0.0.1 (DNS rebinding) would read here. Such a request has that name in its Host header.
  */
-export function refuseStrangeName({ headers }: Pick<IncomingMessage, 'headers'>): void {
+export function refuseStrangeName({
+  headers,
+  socket,
+}: Pick<IncomingMessage, 'headers'> & { readonly socket: Pick<Socket, 'localAddress'> }): void {
+  if (!isLoopback(socket.localAddress ?? '')) return;
   const name = hostName(headers.host ?? '');
   if (isIP(name) || /^localhost\.?$/i.test(name)) return;
   throw new ApiError(
@@ -85,8 +95,9 @@ export async function servePublic(
     ...options,
     routes: [...healthRoutes(ready), ...open],
     most: MOST,
+    ofOne: OF_ONE,
     headers: HEADERS,
-    ...(host && scopeOf(host) === 'loopback' ? { admit: refuseStrangeName } : {}),
+    admit: refuseStrangeName,
   });
   await listen(api, host && formatAddr(host), port, '--metrics-addr');
   return { [Symbol.asyncDispose]: () => api.close() };

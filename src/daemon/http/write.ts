@@ -1,10 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ApiError } from './errors.ts';
 import type { Reply } from './route.ts';
+import { turns } from './turns.ts';
 
-/** Milliseconds of computing pieces before others get a turn. */
-const SLICE = 4;
+/** Milliseconds of computing pieces before others get a turn, and that a reader has for all of a long answer. */
+const [SLICE, LONGEST] = [4, 60_000];
 /** Characters gathered before they are written. */
 const BATCH = 16_384;
 
@@ -53,11 +53,13 @@ function whole(
 async function piecewise(req: IncomingMessage, res: ServerResponse, pieces: Iterable<string>): Promise<void> {
   let batch = '';
   let sliceEnd = performance.now() + SLICE;
+  const late = setTimeout(() => res.destroy(), LONGEST).unref();
+  res.once('close', () => clearTimeout(late));
   for (const piece of req.method === 'HEAD' ? [] : pieces) {
     batch += piece;
     if (batch.length < BATCH && performance.now() < sliceEnd) continue;
     if (batch !== '' && !res.write(batch)) await drained(res);
-    else await nextTurn();
+    await turns.take();
     if (res.destroyed) return;
     batch = '';
     sliceEnd = performance.now() + SLICE;
