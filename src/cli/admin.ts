@@ -1,11 +1,13 @@
 import * as v from 'valibot';
 import type { ReleaseRequest, ReserveRequest, SetNetworkRequest } from '../admin/operations.ts';
+import type { Asked } from '../api/client.ts';
+import { RefusedError, SilentError } from '../api/faults.ts';
 import type { LeaseChangeJson, NetworkChangeJson } from '../api/shapes.ts';
 import type { ClientOptions } from '../config/commands.ts';
 import { EXIT } from '../contract.ts';
 import { LodenError } from '../errors.ts';
-import { type Asked, NoDaemonError, RefusedError } from './client.ts';
-import { askFor } from './daemon.ts';
+import { leaseAnswer } from '../inspect/answers.ts';
+import { askFor, fromEither } from './daemon.ts';
 
 /** Milliseconds: the daemon waits for etcd, whose requests have 5 s each. */
 const TIMEOUT = 20_000;
@@ -16,20 +18,20 @@ const OF_REQUEST = new Set(['refused', 'conflict', 'config', 'bad-request']);
 const text = v.string();
 const textOrNull = v.nullable(text);
 
-const LeaseChange = v.looseObject({
+const LeaseChange: v.GenericSchema<unknown, LeaseChangeJson> = v.looseObject({
   done: v.picklist(['created', 'reserved', 'released', 'deleted', 'nothing']),
-  lease: v.nullable(
-    v.looseObject({ key: text, subnets: v.array(text), reservation: v.boolean(), node: textOrNull }),
-  ),
+  lease: v.nullable(leaseAnswer),
   revision: text,
   notes: v.array(text),
-}) as unknown as v.GenericSchema<unknown, LeaseChangeJson>;
+});
 
-const NetworkChange = v.looseObject({
+const NetworkChange: v.GenericSchema<unknown, NetworkChangeJson> = v.looseObject({
   key: text,
   done: v.picklist(['set', 'nothing', 'dry-run']),
   revision: v.pipe(text, v.regex(/^\d{1,18}$/)),
-  changes: v.array(v.looseObject({ path: text, from: v.optional(v.unknown()), to: v.optional(v.unknown()) })),
+  changes: v.array(
+    v.looseObject({ path: text, from: v.exactOptional(v.unknown()), to: v.exactOptional(v.unknown()) }),
+  ),
   orphans: v.array(
     v.looseObject({
       key: text,
@@ -42,7 +44,7 @@ const NetworkChange = v.looseObject({
   restart: v.array(text),
   unknownKeys: v.array(text),
   problem: textOrNull,
-}) as unknown as v.GenericSchema<unknown, NetworkChangeJson>;
+});
 
 /** What an operator changes, by the daemon or straight in etcd. */
 export interface Admin {
@@ -52,28 +54,25 @@ export interface Admin {
 }
 
 /** By whom `--source` says; auto: by the daemon, and straight in etcd where none runs. */
-export function adminOf({ source, runDir, etcd }: ClientOptions): Admin {
-  async function either<T>(
+export function adminOf({ source, runDir, etcd }: ClientOptions, timeout = TIMEOUT): Admin {
+  const either = <T>(
     asked: Asked,
     shape: v.GenericSchema<unknown, T>,
+    seenBy: string | undefined,
     straight: (ops: typeof import('../admin/operations.ts')) => Promise<T>,
-  ): Promise<T> {
-    if (source !== 'etcd') {
-      try {
-        return await askFor(runDir, asked, shape, { timeout: TIMEOUT });
-      } catch (e) {
-        // What it says is about what was asked for, and not about the daemon.
-        if (e instanceof RefusedError && e.code !== undefined && OF_REQUEST.has(e.code))
-          throw new LodenError(e.reason, { exitCode: e.code === 'bad-request' ? EXIT.usage : e.exitCode });
-        if (source === 'daemon' || !(e instanceof NoDaemonError)) throw e;
-      }
-    }
-    return straight(await import('../admin/operations.ts'));
-  }
+  ): Promise<T> =>
+    fromEither(
+      source,
+      () => askFor(runDir, asked, shape, { timeout }).catch((e) => Promise.reject(known(e, seenBy))),
+      async () => straight(await import('../admin/operations.ts')),
+    );
   return {
     reserve: (request) =>
-      either({ method: 'POST', path: '/v1/reservations', body: request }, LeaseChange, (ops) =>
-        ops.reserveSubnet(etcd, request),
+      either(
+        { method: 'POST', path: '/v1/reservations', body: request },
+        LeaseChange,
+        'loden leases',
+        (ops) => ops.reserveSubnet(etcd, request),
       ),
     release: (request) =>
       either(
@@ -82,11 +81,24 @@ export function adminOf({ source, runDir, etcd }: ClientOptions): Admin {
           path: `/v1/leases/${encodeURIComponent(request.subnet)}?force=${request.force === true}`,
         },
         LeaseChange,
+        'loden leases',
         (ops) => ops.releaseSubnet(etcd, request),
       ),
     setNetwork: (request) =>
-      either({ method: 'PUT', path: '/v1/network', body: request }, NetworkChange, (ops) =>
-        ops.setNetwork(etcd, request),
+      either(
+        { method: 'PUT', path: '/v1/network', body: request },
+        NetworkChange,
+        request.dryRun ? undefined : 'loden config show',
+        (ops) => ops.setNetwork(etcd, request),
       ),
   };
+}
+
+/** What a request that changes something failed with, in the words that fit. */
+function known(e: unknown, seenBy: string | undefined): unknown {
+  if (e instanceof SilentError) return e.with({ seenBy });
+  // What it says is about what was asked for, and not about the daemon.
+  if (e instanceof RefusedError && e.code !== undefined && OF_REQUEST.has(e.code))
+    return new LodenError(e.reason, { exitCode: e.code === 'bad-request' ? EXIT.usage : e.exitCode });
+  return e;
 }

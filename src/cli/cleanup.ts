@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { controlSocket, getJson } from '../api/client.ts';
+import { NoDaemonError } from '../api/faults.ts';
 import type { CleanupOptions } from '../config/commands.ts';
 import { EXIT, FILES } from '../contract.ts';
 import { LodenError } from '../errors.ts';
@@ -8,7 +10,6 @@ import { cleanup as cleanupKernel } from '../kernel/cleanup.ts';
 import { Firewall } from '../kernel/firewall.ts';
 import { NetlinkKernel } from '../kernel/netlinkKernel.ts';
 import { StateDir } from '../subnet/stateDir.ts';
-import { controlSocket, getJson, NoDaemonError } from './client.ts';
 
 /** What `loden cleanup --json` prints. */
 interface CleanupJson {

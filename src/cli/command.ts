@@ -55,7 +55,7 @@ export interface Input {
 /** The world around a command: everything it reads and prints goes by this, so that tests can stand in for it. */
 export interface Io {
   readonly env: Env;
-  /** Standard output. Text from etcd, the kernel or another daemon goes through `printable` (render.ts) first. */
+  /** Standard output. Text from etcd, the kernel or another daemon goes through `printable` (text.ts) first. */
   print(text: string): void;
   /** A line on standard error, with `loden: ` in front. */
   warn(text: string): void;

@@ -1,11 +1,10 @@
 import * as v from 'valibot';
-import type { EventJson, EventsJson } from '../api/shapes.ts';
-import { EXIT } from '../contract.ts';
+import { type Asked, askJson, controlSocket, getJson, type Limits, stream } from '../api/client.ts';
+import { NoDaemonError, SilentError } from '../api/faults.ts';
+import type { EventJson, EventKind, EventsJson } from '../api/shapes.ts';
 import { LodenError } from '../errors.ts';
-import { http } from '../http.ts';
 import { type AnswerOf, type Resource, readAnswer } from '../inspect/answers.ts';
-import { type Asked, askJson, controlSocket, getJson, type Limits, NoDaemonError } from './client.ts';
-import { EventStream } from './sse.ts';
+import { EventStream, type ServerEvent } from './sse.ts';
 
 /** What the daemon answers, checked: it may be of another version, or no daemon of ours at all. */
 
@@ -36,22 +35,42 @@ export async function askFor<T>(
   throw strange(runDir, asked.path, `${v.getDotPath(issue) ?? ''} ${issue.message}`.trim());
 }
 
+/** What `--source` says; auto: from the daemon, and straight from etcd where none runs. */
+export async function fromEither<T>(
+  source: 'auto' | 'daemon' | 'etcd',
+  daemon: () => Promise<T>,
+  etcd: () => Promise<T>,
+): Promise<T> {
+  if (source === 'etcd') return etcd();
+  try {
+    return await daemon();
+  } catch (e) {
+    if (e instanceof SilentError) throw e.with({ instead: WITHOUT });
+    if (source === 'daemon' || !(e instanceof NoDaemonError)) throw e;
+    return etcd();
+  }
+}
+
+/** What else may be done when the daemon says nothing. */
+export const WITHOUT = 'go without it by --source=etcd';
+
 const Event = v.looseObject({
   id: v.number(),
   at: v.string(),
   level: v.picklist(['info', 'warn', 'error']),
-  kind: v.string(),
+  // A newer daemon may know more of them.
+  kind: v.custom<EventKind>((kind) => typeof kind === 'string'),
   subject: v.nullable(v.string()),
   message: v.string(),
   fields: v.record(v.string(), v.union([v.string(), v.number(), v.boolean(), v.null()])),
 });
 
-const Events = v.looseObject({
+const Events: v.GenericSchema<unknown, EventsJson> = v.looseObject({
   instance: v.string(),
   first: v.number(),
   last: v.number(),
   events: v.array(Event),
-}) as unknown as v.GenericSchema<unknown, EventsJson>;
+});
 
 /** `kind=…` for a query; empty: all. */
 const kindsQuery = (kinds: readonly string[]): string => kinds.map((k) => `&kind=${k}`).join('');
@@ -73,54 +92,32 @@ export type Followed =
 
 const Missed = v.looseObject({ missed: v.number() });
 
-/** Milliseconds without a sign of life, of which a daemon gives one in 15 s. */
-const SILENCE = 60_000;
-
 /**
  * The daemon's events as they happen, until `signal` aborts or it ends the stream. `seen`: the last that was seen, as `<instance>-<id>`.
- * Throws {@link NoDaemonError} when there is none, LodenError (exit 69) when the stream breaks.
+ * Throws as `getJson`.
  */
 export async function* follow(
   runDir: string,
-  options: { readonly kinds?: readonly string[]; readonly seen?: string | undefined },
+  { kinds = [], seen }: { readonly kinds?: readonly string[]; readonly seen?: string | undefined },
   signal: AbortSignal,
 ): AsyncGenerator<Followed, void, undefined> {
-  const socketPath = controlSocket(runDir);
-  const path = `/v1/events/stream?${kindsQuery(options.kinds ?? []).slice(1)}`;
-  const broken = (e: Error): LodenError => {
-    const { code } = e as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ECONNREFUSED') return new NoDaemonError(socketPath, e);
-    return new LodenError(`following ${path} of ${socketPath}: ${e.message}`, {
-      exitCode: EXIT.unavailable,
-      cause: e,
-    });
-  };
+  const path = `/v1/events/stream?${kindsQuery(kinds).slice(1)}`;
   const headers = {
-    host: 'loden',
     accept: 'text/event-stream',
-    ...(options.seen === undefined ? {} : { 'last-event-id': options.seen }),
+    ...(seen === undefined ? {} : { 'last-event-id': seen }),
   };
-  const req = http.get({ socketPath, path, agent: false, headers, signal });
-  req.setTimeout(SILENCE, () => req.destroy(new Error(`nothing came for ${SILENCE / 1000} s`)));
+  const reader = new EventStream();
+  for await (const piece of stream(runDir, path, headers, signal)) {
+    if (piece === '') yield { open: true };
+    for (const { event, data, id } of complete(runDir, reader, piece)) yield read(runDir, event, data, id);
+  }
+}
+
+function complete(runDir: string, reader: EventStream, piece: string): ServerEvent[] {
   try {
-    const res = await new Promise<NodeJS.ReadableStream & { statusCode?: number }>((resolve, reject) => {
-      req.on('response', resolve);
-      req.on('error', reject);
-    });
-    if (res.statusCode !== 200)
-      throw new LodenError(`the daemon on ${socketPath} refuses ${path}: HTTP ${res.statusCode}`);
-    yield { open: true };
-    res.setEncoding('utf8');
-    const stream = new EventStream();
-    for await (const piece of res) {
-      for (const { event, data, id } of stream.push(String(piece))) yield read(runDir, event, data, id);
-    }
+    return [...reader.push(piece)];
   } catch (e) {
-    if (signal.aborted) return;
-    throw e instanceof LodenError ? e : broken(e as Error);
-  } finally {
-    req.on('error', () => {});
-    req.destroy();
+    throw strange(runDir, '/v1/events/stream', (e as RangeError).message);
   }
 }
 
@@ -134,5 +131,5 @@ function read(runDir: string, name: string, data: string, id: string): Followed 
   if (name === 'missed' && v.is(Missed, value)) return { missed: value.missed };
   const event = v.safeParse(Event, value);
   if (!event.success) throw strange(runDir, '/v1/events/stream', event.issues[0].message);
-  return { event: event.output as EventJson, seen: id };
+  return { event: event.output, seen: id };
 }

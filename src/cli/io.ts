@@ -1,4 +1,5 @@
 import { LodenError } from '../errors.ts';
+import { textOf } from '../text.ts';
 import type { Io } from './command.ts';
 
 /** Columns and rows where the terminal does not say. */
@@ -27,12 +28,10 @@ export function processIo(): Io {
 }
 
 async function readAll(input: AsyncIterable<Buffer>, largest: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of input) {
-    size += chunk.length;
-    if (size > largest) throw new LodenError(`standard input has more than ${largest} bytes`);
-    chunks.push(chunk);
+  try {
+    return await textOf(input, largest);
+  } catch (e) {
+    if (e instanceof RangeError) throw new LodenError(`standard input has ${e.message}`);
+    throw e;
   }
-  return Buffer.concat(chunks).toString('utf8');
 }

@@ -1,6 +1,7 @@
-import { getText } from './client.ts';
+import { askText } from '../api/client.ts';
+import { printableLines } from '../text.ts';
 import type { Io } from './command.ts';
-import { json, printable } from './render.ts';
+import { json } from './render.ts';
 
 /** One sample, e.g. `loden_objects{kind="route"} 12`. */
 export interface Sample {
@@ -15,15 +16,9 @@ export async function metrics(
   options: { readonly runDir: string; readonly json: boolean },
   io: Io,
 ): Promise<void> {
-  const text = await getText(options.runDir, '/metrics');
+  const text = await askText(options.runDir, { path: '/metrics' });
   if (options.json) io.print(json({ samples: samplesOf(text) }));
-  else
-    io.print(
-      text
-        .split('\n')
-        .map((line) => printable(line))
-        .join('\n'),
-    );
+  else io.print(printableLines(text));
 }
 
 const SAMPLE = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})?\s+([-+]?(?:Inf|\d[\d.eE+-]*)|NaN)(?:\s+-?\d+)?$/;

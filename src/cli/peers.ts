@@ -2,12 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { PeerJson, PeersJson } from '../api/shapes.ts';
 import type { LeasesOptions } from '../config/commands.ts';
 import { LodenError } from '../errors.ts';
+import { printable } from '../text.ts';
 import { coloured, type Io } from './command.ts';
 import { ask } from './daemon.ts';
 import { lasting, nudges } from './nudges.ts';
 import { type Paint, paint } from './paint.ts';
 import { byTrouble, renderPeers, type Trouble, troubleOf } from './render/peers.ts';
-import { json, jsonLine, printable } from './render.ts';
+import { json, jsonLine } from './render.ts';
 import { redraw } from './screen.ts';
 
 /** Milliseconds between two looks at a terminal: round trips and bytes change without an event. */

@@ -1,3 +1,5 @@
+import { printable } from '../text.ts';
+
 /** Pure: from values to what a terminal shows. What comes from etcd may hold anything, also escape sequences. */
 
 /** Characters of one cell. */
@@ -5,12 +7,6 @@ const WIDEST = 60;
 /** Columns that are left to a cell, however narrow the terminal is. */
 const NARROWEST = 10;
 const GAP = '  ';
-
-/** Text without control and invisible formatting characters. */
-export const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, '?');
-
-/** As {@link printable}, but for line ends: errors and configs have several lines. */
-export const printableLines = (text: string): string => text.split('\n').map(printable).join('\n');
 
 /** As {@link printable}, cut to `widest` characters. */
 export function cell(text: string, widest = WIDEST): string {

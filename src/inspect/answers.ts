@@ -11,7 +11,8 @@ const number = v.number();
 const textOrNull = v.nullable(text);
 const numberOrNull = v.nullable(number);
 
-const lease = v.looseObject({
+/** A lease, wherever it stands in an answer. */
+export const leaseAnswer = v.looseObject({
   key: text,
   subnets: v.array(text),
   publicIP: textOrNull,
@@ -31,7 +32,7 @@ const lease = v.looseObject({
 const leases = v.looseObject({
   revision: text,
   source: v.picklist(['daemon', 'etcd']),
-  leases: v.array(lease),
+  leases: v.array(leaseAnswer),
   setAside: v.array(v.looseObject({ key: text, reason: text })),
 });
 
@@ -109,7 +110,7 @@ const status = v.looseObject({
   reason: textOrNull,
   lease: v.looseObject({
     state: v.picklist(['waiting', 'held', 'fenced']),
-    lease: v.nullable(lease),
+    lease: v.nullable(leaseAnswer),
     secondsLeft: numberOrNull,
     reason: textOrNull,
   }),
@@ -159,23 +160,32 @@ const status = v.looseObject({
 type Schema<T> = v.GenericSchema<unknown, T>;
 
 /** By resource of the control API. */
-export const ANSWERS = {
-  '/v1/status': status as unknown as Schema<StatusJson>,
-  '/v1/leases': leases as unknown as Schema<LeasesJson>,
-  '/v1/peers': peers as unknown as Schema<PeersJson>,
-  '/v1/probes': probes as unknown as Schema<ProbesJson>,
-  '/v1/config': config as unknown as Schema<ConfigJson>,
-} as const;
+interface Answers {
+  readonly '/v1/status': StatusJson;
+  readonly '/v1/leases': LeasesJson;
+  readonly '/v1/peers': PeersJson;
+  readonly '/v1/probes': ProbesJson;
+  readonly '/v1/config': ConfigJson;
+}
 
-export type Resource = keyof typeof ANSWERS;
-export type AnswerOf<R extends Resource> = v.InferOutput<(typeof ANSWERS)[R]>;
+export type Resource = keyof Answers;
+export type AnswerOf<R extends Resource> = Answers[R];
+
+const ANSWERS: { readonly [R in Resource]: Schema<AnswerOf<R>> } = {
+  '/v1/status': status,
+  '/v1/leases': leases,
+  '/v1/peers': peers,
+  '/v1/probes': probes,
+  '/v1/config': config,
+};
 
 /** The answer, or what is strange about it. */
 export function readAnswer<R extends Resource>(
   resource: R,
   answer: unknown,
 ): { readonly value: AnswerOf<R> } | { readonly strange: string } {
-  const parsed = v.safeParse(ANSWERS[resource] as unknown as Schema<AnswerOf<R>>, answer);
+  const schema: Schema<AnswerOf<R>> = ANSWERS[resource];
+  const parsed = v.safeParse(schema, answer);
   if (parsed.success) return { value: parsed.output };
   const [issue] = parsed.issues;
   return { strange: `${v.getDotPath(issue) ?? 'it'}: ${issue.message}` };

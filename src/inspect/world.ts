@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { getJson, NoDaemonError } from '../api/client.ts';
+import { getJson } from '../api/client.ts';
+import { NoDaemonError } from '../api/faults.ts';
 import type { ConfigJson, LeasesJson, PeersJson, ProbesJson, StatusJson } from '../api/shapes.ts';
 import { parseNetworkConfig } from '../config/network.ts';
 import { LodenError } from '../errors.ts';

@@ -6,17 +6,9 @@ import { renderEvent } from '../../src/cli/render/events.ts';
 import { changesOf, renderChange, renderLease } from '../../src/cli/render/leases.ts';
 import { byTrouble, renderPeers, troubleOf } from '../../src/cli/render/peers.ts';
 import { renderStatus } from '../../src/cli/render/status.ts';
-import {
-  bytes,
-  cell,
-  count,
-  duration,
-  milliseconds,
-  printable,
-  printableLines,
-  table,
-} from '../../src/cli/render.ts';
+import { bytes, cell, count, duration, milliseconds, table } from '../../src/cli/render.ts';
 import { type LeasesJson, leaseJson } from '../../src/subnet/json.ts';
+import { printable, printableLines } from '../../src/text.ts';
 import { BROKEN, EVENTS, EVIL, NODE, NOW, OFFLOAD, PEERS, STATUS } from '../fake/apiValues.ts';
 import { peer } from '../fake/overlay.ts';
 

@@ -3,7 +3,8 @@ import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { controlSocket, getJson, NoDaemonError } from '../../src/cli/client.ts';
+import { controlSocket, getJson } from '../../src/api/client.ts';
+import { NoDaemonError } from '../../src/api/faults.ts';
 import { leases, leasesFromDaemon } from '../../src/cli/leases/list.ts';
 import { paint } from '../../src/cli/paint.ts';
 import { exitCodeOf } from '../../src/cli/program.ts';
@@ -222,7 +223,7 @@ describe('loden leases', () => {
     await daemon((req, res) => behave(req, res));
     await expect(getJson(runDir, '/v1/leases', { timeout: 50 })).rejects.toThrow(/no answer within 50 ms/);
     behave = (_, res) => void res.end('x'.repeat(2000));
-    await expect(getJson(runDir, '/v1/leases', { largest: 1000 })).rejects.toThrow(/larger than 1000 bytes/);
+    await expect(getJson(runDir, '/v1/leases', { largest: 1000 })).rejects.toThrow(/more than 1000 bytes/);
     behave = (_, res) => void res.destroy();
     await expect(getJson(runDir, '/v1/leases')).rejects.toThrow(/asking .*loden\.sock for \/v1\/leases: /);
     behave = (_, res) => {

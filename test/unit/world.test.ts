@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { NoDaemonError } from '../../src/api/client.ts';
+import { NoDaemonError } from '../../src/api/faults.ts';
 import { StoreError } from '../../src/errors.ts';
 import { knownValue, lookAround, type Sources, whyMissing, within } from '../../src/inspect/world.ts';
 import type { LeaseSnapshot } from '../../src/subnet/types.ts';

@@ -1,7 +1,7 @@
 import { DEFAULTS } from '../../contract.ts';
 import type { LeaseJson } from '../../subnet/json.ts';
+import { printable } from '../../text.ts';
 import type { Command, Io } from '../command.ts';
-import { printable } from '../render.ts';
 import { type Completion, complete } from './complete.ts';
 import type { Shell } from './scripts.ts';
 
@@ -12,7 +12,7 @@ const LARGEST = 16 << 20;
 const MOST = 1_000;
 
 /** The words of a line up to the cursor, without `loden` itself; quotes are taken as they stand. */
-export const wordsOf = (line: string): string[] => line.trimStart().split(/\s+/).slice(1);
+const wordsOf = (line: string): string[] => line.trimStart().split(/\s+/).slice(1);
 
 /** What a shell is told: one word on a line. Never fails, and says nothing where it knows nothing. */
 export async function reply(
@@ -48,7 +48,7 @@ async function asked(
 ): Promise<string[]> {
   if (!ask) return [];
   try {
-    const { getJson } = await import('../client.ts');
+    const { getJson } = await import('../../api/client.ts');
     const answer = await getJson(runDirOf(words, env), '/v1/leases', { timeout: TIMEOUT, largest: LARGEST });
     const { leases } = answer as { leases: readonly LeaseJson[] };
     return leases.flatMap((lease) => namesOf(lease, ask)).map((name) => prefix + name);

@@ -4,11 +4,11 @@ import { masked } from '../../config/mask.ts';
 import { parseNetworkConfig } from '../../config/network.ts';
 import { EXIT, KEYS } from '../../contract.ts';
 import { ConfigError, LodenError } from '../../errors.ts';
-import { NoDaemonError } from '../client.ts';
+import { printable, printableLines } from '../../text.ts';
 import { coloured, type Io } from '../command.ts';
-import { ask } from '../daemon.ts';
+import { ask, fromEither } from '../daemon.ts';
 import { paint } from '../paint.ts';
-import { json, printable, printableLines } from '../render.ts';
+import { json } from '../render.ts';
 
 type Network = ConfigJson['network'];
 
@@ -32,21 +32,22 @@ export async function showConfig(options: ClientOptions, io: Io): Promise<number
   return bad ? EXIT.failure : EXIT.ok;
 }
 
-async function find(
-  options: ClientOptions,
-): Promise<{ readonly network: Network; readonly from: 'daemon' | 'etcd' }> {
-  if (options.source !== 'etcd') {
-    try {
-      return { network: (await ask(options.runDir, '/v1/config')).network, from: 'daemon' };
-    } catch (e) {
-      if (options.source === 'daemon' || !(e instanceof NoDaemonError)) throw e;
-    }
-  }
-  const { listOnce } = await import('../../subnet/store.ts');
-  const { config } = await listOnce(options.etcd);
-  const key = `${options.etcd.prefix}/${KEYS.config}`;
-  return { network: { key, inForce: false, ...read(config) }, from: 'etcd' };
+interface Found {
+  readonly network: Network;
+  readonly from: 'daemon' | 'etcd';
 }
+
+const find = ({ source, runDir, etcd }: ClientOptions): Promise<Found> =>
+  fromEither<Found>(
+    source,
+    async () => ({ network: (await ask(runDir, '/v1/config')).network, from: 'daemon' }),
+    async () => {
+      const { listOnce } = await import('../../subnet/store.ts');
+      const { config } = await listOnce(etcd);
+      const key = `${etcd.prefix}/${KEYS.config}`;
+      return { network: { key, inForce: false, ...read(config) }, from: 'etcd' };
+    },
+  );
 
 /** The text as it may be shown, and what is wrong with it. */
 function read(text: string | undefined): Pick<Network, 'config' | 'problem'> {

@@ -5,10 +5,11 @@ import { ConfigError } from '../../errors.ts';
 import { formatAddr } from '../../net/addr.ts';
 import { formatPrefix } from '../../net/prefix.ts';
 import type { NetworkConfig } from '../../subnet/types.ts';
+import { printable } from '../../text.ts';
 import { coloured, type Io } from '../command.ts';
 import { paint } from '../paint.ts';
 import { fieldRows } from '../render/leases.ts';
-import { count, json, printable } from '../render.ts';
+import { count, json } from '../render.ts';
 import { readConfigFile } from './set.ts';
 
 /** `loden config validate`: exit 78 when something is wrong, all of which is told. */

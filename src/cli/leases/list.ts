@@ -2,9 +2,8 @@ import type { ClientOptions } from '../../config/commands.ts';
 import type { EtcdOptions } from '../../config/etcd.ts';
 import { type LeasesJson, leasesJson } from '../../subnet/json.ts';
 import type { LeaseSnapshot } from '../../subnet/types.ts';
-import { NoDaemonError } from '../client.ts';
 import { coloured, type Io } from '../command.ts';
-import { ask } from '../daemon.ts';
+import { ask, fromEither } from '../daemon.ts';
 import { paint } from '../paint.ts';
 import { renderLeases } from '../render/leases.ts';
 import { json } from '../render.ts';
@@ -25,21 +24,24 @@ export interface FoundLeases {
 export const leasesFromDaemon = (runDir: string): Promise<LeasesJson> => ask(runDir, '/v1/leases');
 
 /** From the daemon, straight from etcd, or, by default, from the daemon and from etcd only where no daemon runs. */
-export async function findLeases(options: ClientOptions, listOnce: ListOnce): Promise<FoundLeases> {
-  if (options.source !== 'etcd') {
-    try {
-      const list = await leasesFromDaemon(options.runDir);
-      return { list, networkBackend: () => backendOfDaemon(options.runDir) };
-    } catch (e) {
-      if (options.source === 'daemon' || !(e instanceof NoDaemonError)) throw e;
-    }
-  }
-  const snapshot = await listOnce(options.etcd);
-  return {
-    list: leasesJson(snapshot, 'etcd', undefined),
-    networkBackend: () => backendOf(snapshot.config),
-  };
-}
+export const findLeases = (
+  { source, runDir, etcd }: ClientOptions,
+  listOnce: ListOnce,
+): Promise<FoundLeases> =>
+  fromEither<FoundLeases>(
+    source,
+    async () => ({
+      list: await leasesFromDaemon(runDir),
+      networkBackend: () => backendOfDaemon(runDir),
+    }),
+    async () => {
+      const snapshot = await listOnce(etcd);
+      return {
+        list: leasesJson(snapshot, 'etcd', undefined),
+        networkBackend: () => backendOf(snapshot.config),
+      };
+    },
+  );
 
 /** The type of the network's backend, if the daemon can tell. */
 export async function backendOfDaemon(runDir: string): Promise<string | undefined> {

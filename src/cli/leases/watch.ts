@@ -1,7 +1,8 @@
+import { NoDaemonError, SilentError } from '../../api/faults.ts';
 import type { LeasesOptions } from '../../config/commands.ts';
 import { type LeasesJson, leasesJson } from '../../subnet/json.ts';
-import { NoDaemonError } from '../client.ts';
 import { coloured, type Io } from '../command.ts';
+import { WITHOUT } from '../daemon.ts';
 import { lasting, nudges } from '../nudges.ts';
 import { paint } from '../paint.ts';
 import { changesOf, type LeasesLook, renderChange, renderLeases } from '../render/leases.ts';
@@ -63,7 +64,7 @@ async function eachList(
       }
     } catch (e) {
       if (source === 'auto' && e instanceof NoDaemonError) return 'over';
-      throw e;
+      throw e instanceof SilentError ? e.with({ instead: WITHOUT }) : e;
     }
     return 'again';
   };

@@ -1,6 +1,7 @@
 import type { LeaseChangeJson, NetworkChangeJson } from '../../api/shapes.ts';
+import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
-import { cell, count, printable } from '../render.ts';
+import { cell, count } from '../render.ts';
 
 const DONE: Readonly<Record<LeaseChangeJson['done'], string>> = {
   created: 'reserved, where there was nothing',

@@ -1,6 +1,7 @@
 import type { Finding, Group, Level, Report } from '../../inspect/doctor/types.ts';
+import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
-import { count, printable, table } from '../render.ts';
+import { count, table } from '../render.ts';
 
 /** `loden doctor` as text. Pure. */
 

@@ -1,6 +1,6 @@
 import type { EventJson } from '../../api/shapes.ts';
+import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
-import { printable } from '../render.ts';
 
 const WIDTHS = { level: 5, kind: 9 } as const;
 

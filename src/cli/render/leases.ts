@@ -1,6 +1,7 @@
 import type { LeaseJson, LeasesJson } from '../../subnet/json.ts';
+import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
-import { type Cell, cell, count, printable, table } from '../render.ts';
+import { type Cell, cell, count, table } from '../render.ts';
 
 /** Node ids are told apart by their first digits; `--json` has them whole. */
 const NODE_DIGITS = 8;

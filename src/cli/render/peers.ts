@@ -1,8 +1,9 @@
 import type { PathJson, PeerJson, PeersJson, TrafficJson } from '../../api/shapes.ts';
 import { isObject } from '../../fields.ts';
 import { parsePrefix } from '../../net/prefix.ts';
+import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
-import { bytes, type Cell, cell, count, milliseconds, printable, table } from '../render.ts';
+import { bytes, type Cell, cell, count, milliseconds, table } from '../render.ts';
 
 /** What may be wrong with a peer, the worst first. */
 const TROUBLES = [

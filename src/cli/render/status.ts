@@ -1,6 +1,7 @@
 import type { PathHealth, ProbesJson, StatusJson } from '../../api/shapes.ts';
+import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
-import { count, duration, printable } from '../render.ts';
+import { count, duration } from '../render.ts';
 import { fieldRows } from './leases.ts';
 
 type Row = readonly [string, string];

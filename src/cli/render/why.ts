@@ -1,6 +1,6 @@
 import type { Hop, HopState, Why } from '../../inspect/why/index.ts';
+import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
-import { printable } from '../render.ts';
 import { wrap } from './wrap.ts';
 
 /** `loden why` as text. Pure. */
