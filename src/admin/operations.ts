@@ -18,7 +18,8 @@ import { restartNeeded } from './restart.ts';
 /**
  * What operators change in etcd: the daemon does it for the control API, and the CLI by itself where no daemon runs. Each opens a
  * connection of its own, for it is done once in a blue moon. Rejects with Refusal when the state of things is against it, UsageError and
- * ConfigError for what cannot be read, StoreError when etcd does not answer or somebody else was quicker.
+ * ConfigError for what cannot be read, StoreError when etcd does not answer or somebody else was quicker. `signal`
+ * aborts when nobody waits for it any more: then nothing is changed.
  */
 
 const DONE = {
@@ -29,12 +30,24 @@ const DONE = {
   nothing: 'nothing',
 } as const satisfies Readonly<Record<Step['do'], LeaseChangeJson['done']>>;
 
+function refuseIfUnwanted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new Refusal('nobody waits for it any more');
+}
+
 async function changeLease(
   store: StoreOptions,
+  signal: AbortSignal | undefined,
   plan: (view: PrefixView) => ReturnType<typeof release>,
 ): Promise<LeaseChangeJson> {
   using ops = new AdminOps(store);
-  const { plan: planned, lease, revision } = await ops.change(plan);
+  const {
+    plan: planned,
+    lease,
+    revision,
+  } = await ops.change((view) => {
+    refuseIfUnwanted(signal);
+    return plan(view);
+  });
   return {
     done: DONE[planned.step.do],
     lease: lease ? leaseJson(lease, false) : null,
@@ -53,9 +66,10 @@ export interface ReserveRequest {
 export function reserveSubnet(
   store: StoreOptions,
   { subnet, node }: ReserveRequest,
+  signal?: AbortSignal,
 ): Promise<LeaseChangeJson> {
   const subnets = readSubnets(subnet);
-  return changeLease(store, (view) => reserve(view, networkOf(view, store), { subnets, node }));
+  return changeLease(store, signal, (view) => reserve(view, networkOf(view, store), { subnets, node }));
 }
 
 export interface ReleaseRequest {
@@ -68,8 +82,9 @@ export interface ReleaseRequest {
 export const releaseSubnet = (
   store: StoreOptions,
   { subnet, force = false, ttl = DEFAULTS.leaseTtl }: ReleaseRequest,
+  signal?: AbortSignal,
 ): Promise<LeaseChangeJson> =>
-  changeLease(store, (view) => release(view, readable(view), { subnet, force, ttl }));
+  changeLease(store, signal, (view) => release(view, readable(view), { subnet, force, ttl }));
 
 function networkOf(view: PrefixView, { prefix }: StoreOptions): NetworkConfig {
   if (view.config !== undefined) return parseNetworkConfig(view.config);
@@ -101,6 +116,7 @@ export interface SetNetworkRequest {
 export async function setNetwork(
   store: StoreOptions,
   request: SetNetworkRequest,
+  signal?: AbortSignal,
 ): Promise<NetworkChangeJson> {
   const text = request.config.trim();
   const next = parseNetworkConfig(text);
@@ -111,6 +127,7 @@ export async function setNetwork(
   if (change.changes.length === 0 && change.problem === null) return change;
   const shown = BigInt(request.revision ?? change.revision);
   const revision = await ops.putConfig(text, shown, (view) => {
+    refuseIfUnwanted(signal);
     change = compare(view, text, next, store);
     if (change.orphans.length > 0 && !request.force) throw wouldOrphan(change);
   });

@@ -237,3 +237,16 @@ it('a config is put where there is none, or none that can be used', async () => 
   await etcd.delete(`${PREFIX}/config`);
   expect(await setNetwork(store(), { config: CONFIG })).toMatchObject({ done: 'set', problem: null });
 });
+
+it('nothing is changed for somebody who waits no more', async () => {
+  const gone = AbortSignal.abort();
+  await etcd.put(`${SUBNETS}10.5.9.0-24`, FLANNEL);
+  const before = await etcd.ctl('get', '--prefix', PREFIX, '-w', 'json');
+  const works = [
+    reserveSubnet(store(), { subnet: '10.5.7.0/24', node: '192.0.2.7' }, gone),
+    releaseSubnet(store(), { subnet: '10.5.9.0/24', force: true }, gone),
+    setNetwork(store(), { config: '{"Network":"10.5.0.0/16"}', force: true }, gone),
+  ];
+  for (const work of works) expect(await refusal(work)).toMatch(/nobody waits/);
+  expect(await etcd.ctl('get', '--prefix', PREFIX, '-w', 'json')).toBe(before);
+});

@@ -20,23 +20,23 @@ const Network = v.strictObject({
   dryRun: v.optional(v.boolean()),
 });
 
-export async function postReservation({ body }: ApiRequest, parts: Parts): Promise<Reply> {
-  const change = await refusing(() => reserveSubnet(parts.options.etcd, read(Reservation, body)));
+export async function postReservation({ body, signal }: ApiRequest, parts: Parts): Promise<Reply> {
+  const change = await refusing(() => reserveSubnet(parts.options.etcd, read(Reservation, body), signal));
   note(parts, change, change.lease?.key);
   return { status: change.done === 'created' ? 201 : 200, value: change };
 }
 
-export async function deleteLease({ params, query }: ApiRequest, parts: Parts): Promise<Reply> {
+export async function deleteLease({ params, query, signal }: ApiRequest, parts: Parts): Promise<Reply> {
   const { etcd, leaseTtl } = parts.options;
   const subnet = params.key ?? '';
   const force = flag(query, 'force');
-  const change = await refusing(() => releaseSubnet(etcd, { subnet, force, ttl: leaseTtl }));
+  const change = await refusing(() => releaseSubnet(etcd, { subnet, force, ttl: leaseTtl }, signal));
   note(parts, change, change.lease?.key ?? subnet);
   return { value: change };
 }
 
-export async function putNetwork({ body }: ApiRequest, { options, events }: Parts): Promise<Reply> {
-  const change = await refusing(() => setNetwork(options.etcd, read(Network, body)));
+export async function putNetwork({ body, signal }: ApiRequest, { options, events }: Parts): Promise<Reply> {
+  const change = await refusing(() => setNetwork(options.etcd, read(Network, body), signal));
   if (change.done === 'set') {
     const what = change.changes.map(({ path }) => path).join(', ') || 'anew';
     events.note({
