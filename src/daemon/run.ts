@@ -22,6 +22,7 @@ import { endpointAddrs } from './endpoints.ts';
 import { EventLog } from './events/log.ts';
 import { Handover } from './handover.ts';
 import { HostWatch } from './hostWatch.ts';
+import { Lifetimes } from './lifetimes.ts';
 import { ChangeLog, type Logger, openLog } from './log.ts';
 import { MacBook } from './macBook.ts';
 import { derivedMac } from './macs.ts';
@@ -198,6 +199,11 @@ async function compose(
   });
   stack.defer(() => probing.stop());
   paths.attach(probing);
+  const lifetimes = new Lifetimes({
+    leases: () => daemon.snapshot?.leases,
+    ask: (etcdLease) => store.timeToLive(etcdLease),
+  });
+  stack.defer(() => lifetimes.stop());
   const context = {
     cni: () => cni.json(),
     problems: () => [...daemon.problems(), ...paths.problems(), ...cni.problems()],
@@ -225,6 +231,7 @@ async function compose(
       startedAt,
       probing,
       reactions: paths,
+      lifetimes,
       traffic: options.peerCounters ? stack.use(countTraffic(daemon, observer.state)) : NO_TRAFFIC,
       status: () => statusJson(daemon, context),
     },

@@ -67,6 +67,14 @@ export interface StoreStatus {
   readonly setAside: number;
 }
 
+/** Of an etcd lease. */
+export interface TimeToLive {
+  /** Whole seconds until it ends unless somebody keeps it alive. */
+  readonly secondsLeft: number;
+  /** Seconds that it was granted for. */
+  readonly ttl: number;
+}
+
 /** Who we are in lease values. */
 export interface Identity {
   readonly node: NodeId;

@@ -1,6 +1,6 @@
 import type { Latest } from '../latest.ts';
 import { addon } from '../native/addon.ts';
-import type { Identity, StoreOptions, StoreStatus, SubnetStore } from './api.ts';
+import type { Identity, StoreOptions, StoreStatus, SubnetStore, TimeToLive } from './api.ts';
 import { Connection } from './etcd/connection.ts';
 import { Holder } from './etcd/holder.ts';
 import { LeaseOps } from './etcd/leaseOps.ts';
@@ -63,6 +63,13 @@ export class EtcdStore implements SubnetStore {
     this.#start();
     void holder.run(want, both);
     return holder.state.follow(both);
+  }
+
+  /** How long an etcd lease has left; undefined: there is none. Rejects with StoreError. */
+  async timeToLive(etcdLease: bigint): Promise<TimeToLive | undefined> {
+    const { TTL, grantedTTL } = await this.#connection.lease.leaseTimeToLive({ ID: String(etcdLease) });
+    const secondsLeft = Number(TTL);
+    return secondsLeft < 0 ? undefined : { secondsLeft, ttl: Number(grantedTTL) };
   }
 
   /** Ends every iterable and the connection. The lease stays. */

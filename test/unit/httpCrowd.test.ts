@@ -218,7 +218,7 @@ describe('however many ask', () => {
     const other = stack.use(await connection(tcp('127.0.0.2'), request('/v1/stream')));
     await until('it to begin', () => other.answer.startsWith('HTTP/1.1 200'));
     // Half of a request keeps a connection.
-    const idle = [];
+    const idle: { readonly closed: boolean }[] = [];
     for (let i = 0; i < 70; i++) idle.push(stack.use(await connection(tcp(), 'GET / HT')));
     await until('some to be closed', () => idle.filter(({ closed }) => closed).length === 70 - (64 - 9));
     const third = stack.use(await connection(tcp('127.0.0.2'), request('/healthz')));

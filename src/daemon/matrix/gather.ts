@@ -104,7 +104,10 @@ export class Gatherer {
   /** Start one fetch, if one is due. */
   #step(): void {
     const now = this.#clock();
-    if (now - this.#asked > IDLE) return this.stop();
+    if (now - this.#asked > IDLE) {
+      this.stop();
+      return;
+    }
     if (this.#underway >= AT_ONCE) return;
     for (let i = Math.min(LOOK, this.#order.length); i > 0; i--) {
       const key = this.#order[this.#next++ % this.#order.length]!;
@@ -141,7 +144,8 @@ export class Gatherer {
     // Somebody else answers there: what it tells is not this node's.
     if (row.key !== key) {
       const who = row.key === null ? 'a node without a lease' : 'the node of another lease';
-      return this.#failed(key, known, `${who} answers at its address`);
+      this.#failed(key, known, `${who} answers at its address`);
+      return;
     }
     this.rows.put(key, row.peers, row.cells);
     known.at = Date.now();

@@ -5,6 +5,7 @@ import { configRoutes } from './config.ts';
 import { eventRoutes } from './events.ts';
 import { forwarderRoutes } from './forwarder.ts';
 import { leaseRoutes } from './leases.ts';
+import { lifetimeRoutes } from './lifetimes.ts';
 import { objectRoutes } from './objects.ts';
 import type { RouteParts } from './parts.ts';
 import { peerRoutes } from './peers.ts';
@@ -15,6 +16,7 @@ import { statusRoutes } from './status.ts';
 export const routes = (parts: RouteParts): Route[] => [
   ...statusRoutes(parts),
   ...leaseRoutes(parts),
+  ...lifetimeRoutes(parts),
   ...peerRoutes(parts),
   ...objectRoutes(parts),
   ...eventRoutes(parts),

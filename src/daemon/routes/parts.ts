@@ -6,6 +6,7 @@ import type { Reconciler } from '../../kernel/reconciler.ts';
 import type { Probing } from '../../probe/types.ts';
 import type { Daemon } from '../daemon.ts';
 import type { EventLog } from '../events/log.ts';
+import type { Lifetimes } from '../lifetimes.ts';
 import type { Traffic } from '../traffic.ts';
 
 /** What has been done about paths that do not do what they should. */
@@ -27,6 +28,7 @@ export interface RouteParts {
   readonly probing: Probing;
   readonly reactions: Reactions;
   readonly traffic: Traffic;
+  readonly lifetimes: Pick<Lifetimes, 'text'>;
   /** `GET /v1/status` */
   readonly status: () => StatusJson;
 }
