@@ -139,7 +139,8 @@ export class AttachHost implements AsyncDisposable {
       .join('\n')
       .replaceAll(/NO-CARRIER,|,LOWER_UP|,M-DOWN| linkdown| state \S+/g, '')
       .split('\n');
-    return lines.filter((line) => !line.includes('fe80::')).join('\n');
+    // A listing of routes that is disturbed in the middle may have some of them twice.
+    return [...new Set(lines)].filter((line) => !line.includes('fe80::')).join('\n');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -40,12 +40,20 @@ export async function blast(from: Workload, to: string, count: number): Promise<
   await from.netns.run([process.execPath, '--eval', program, '--', to, String(count)]);
 }
 
-/** Hosts with the udp backend, the n-th in the n-th segment named, and a pod on each; all pods reach the first and back. */
+/**
+ * Hosts with the udp backend, the n-th in the n-th segment named, and a pod on each; all pods reach the first and back. Nothing is probed: the
+ * forwarder counts only what tests send, and nobody but it tells what fits.
+ */
 export async function udpCluster(
   segments: readonly number[],
   options: ClusterOptions = {},
 ): Promise<{ cluster: Cluster; hosts: readonly Host[]; pods: readonly Workload[] }> {
-  const cluster = await pinnedCluster(segments, { backend: { Type: 'udp' }, ...options });
+  const { args = [], ...others } = options;
+  const cluster = await pinnedCluster(segments, {
+    backend: { Type: 'udp' },
+    ...others,
+    args: ['--probe-interval', '0', ...args],
+  });
   try {
     for (const { netns } of cluster.hosts) await netns.nft(QUIET);
     const pods = await Promise.all(cluster.hosts.map((host) => host.workload()));

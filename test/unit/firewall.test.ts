@@ -49,6 +49,10 @@ class Host implements Commands {
       this.#wrote();
       return ok();
     }
+    if (command === 'nft' && args[0] === 'delete') {
+      const wasThere = this.tables.delete(args.slice(2).join(' '));
+      return wasThere ? ok('') : { status: 1, stdout: '', stderr: 'No such file or directory' };
+    }
     if (command === 'iptables-nft-save') {
       return ok(
         `*filter\n:FORWARD ${this.policy} [0:0]\n${this.rules.map((r) => `-A FORWARD ${r}\n`).join('')}COMMIT\n`,
@@ -315,7 +319,11 @@ describe('the firewall', () => {
     await firewall.set(MASQUERADE);
     await firewall.stop();
     host.tables.set('ip foreign', '');
-    expect(await Firewall.cleanup(host)).toEqual({ removed: ['table ip loden'], problems: [] });
+    host.tables.set('netdev loden-peers', '');
+    expect(await Firewall.cleanup(host)).toEqual({
+      removed: ['table ip loden', 'table netdev loden-peers'],
+      problems: [],
+    });
     expect([...host.tables.keys()]).toEqual(['ip foreign']);
     expect(await Firewall.cleanup(host)).toEqual({ removed: [], problems: [] });
     host.missing.add('nft');
