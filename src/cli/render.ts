@@ -4,8 +4,6 @@ import { printable } from '../text.ts';
 
 /** Characters of one cell. */
 const WIDEST = 60;
-/** Columns that are left to a cell, however narrow the terminal is. */
-const NARROWEST = 10;
 const GAP = '  ';
 
 /** As {@link printable}, cut to `widest` characters. */
@@ -19,23 +17,60 @@ export type Cell = string | { readonly text: string; readonly as: (text: string)
 
 const textOf = (c: Cell | undefined): string => (typeof c === 'object' ? c.text : (c ?? ''));
 
-/**
- * Columns two spaces apart, without blanks at the ends of lines. `columns`: of the terminal; the widest cells are cut until a line fits.
- */
-export function table(rows: readonly (readonly Cell[])[], columns = Number.POSITIVE_INFINITY): string {
-  const many = rows[0]?.length ?? 0;
-  const widths = Array.from({ length: many }, (_, i) =>
-    rows.reduce((widest, row) => Math.max(widest, textOf(row[i]).length), 0),
-  );
-  const room = columns - GAP.length * (many - 1);
-  const sum = (): number => widths.reduce((a, b) => a + b, 0);
-  while (sum() > room) {
-    const widest = widths.indexOf(Math.max(...widths));
-    if (widths[widest]! <= NARROWEST) break;
-    widths[widest]!--;
-  }
+const widthsOf = (rows: readonly (readonly Cell[])[]): number[] =>
+  (rows[0] ?? []).map((_, i) => rows.reduce((widest, row) => Math.max(widest, textOf(row[i]).length), 0));
+
+/** Characters of the widest line of a table. */
+export const widthOf = (rows: readonly (readonly Cell[])[]): number =>
+  widthsOf(rows).reduce((sum, width) => sum + width + GAP.length, -GAP.length);
+
+/** Columns two spaces apart, without blanks at the ends of lines. */
+export function table(rows: readonly (readonly Cell[])[]): string {
+  const widths = widthsOf(rows);
   return rows.map((row) => `${lineOf(row, widths)}\n`).join('');
 }
+
+/** A table that a terminal may be too narrow for. */
+export interface Columns {
+  /** Of all columns. */
+  readonly titles: readonly string[];
+  /** What is left out for lack of room, the first first; what is not named here is always shown. */
+  readonly leftOut: readonly string[];
+  /** What is cut when that is not enough. */
+  readonly cut?: string;
+}
+
+/** Characters that are left of a cell that is cut. */
+const NARROWEST = 8;
+
+/** Cut one column to the room that the others leave to it. */
+function narrowed(rows: readonly (readonly Cell[])[], at: number, room: number): (readonly Cell[])[] {
+  const widest = Math.max(NARROWEST, (widthsOf(rows)[at] ?? 0) - Math.max(0, widthOf(rows) - room));
+  const cutTo = (c: Cell): Cell =>
+    typeof c === 'object' ? { ...c, text: cell(c.text, widest) } : cell(c, widest);
+  return rows.map((row) => row.map((c, i) => (i === at ? cutTo(c) : c)));
+}
+
+/** A table with titles that is as wide as `room` allows, and how many columns are left out for that. */
+export function fitting(
+  { titles, leftOut, cut }: Columns,
+  rows: readonly (readonly Cell[])[],
+  strong: (text: string) => string,
+  room = Number.POSITIVE_INFINITY,
+): { readonly text: string; readonly without: number } {
+  const all = [titles.map((text): Cell => ({ text, as: strong })), ...rows];
+  for (let without = 0; ; without++) {
+    const kept = titles.filter((title) => !leftOut.slice(0, without).includes(title));
+    const shown = all.map((row) => row.filter((_, i) => kept.includes(titles[i]!)));
+    if (without < leftOut.length && widthOf(shown) > room) continue;
+    const at = cut === undefined ? -1 : kept.indexOf(cut);
+    return { text: table(at < 0 ? shown : narrowed(shown, at, room)), without };
+  }
+}
+
+/** What is said of columns that are left out; empty: none are. */
+export const leftOutWords = (without: number): string =>
+  without === 0 ? '' : `${count(without, 'column')} more on a wider terminal\n`;
 
 function lineOf(row: readonly Cell[], widths: readonly number[]): string {
   let last = row.length - 1;

@@ -1,6 +1,10 @@
+import { rm, writeFile } from 'node:fs/promises';
 import type http from 'node:http';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
+import { NoDaemonError } from '../../src/api/faults.ts';
+import { follow } from '../../src/cli/daemon.ts';
 import { EventStream } from '../../src/cli/sse.ts';
 import { EVENTS, INSTANCE, PEERS } from '../fake/apiValues.ts';
 import { ALL, cliDaemon, LEASES } from '../fake/cliDaemon.ts';
@@ -132,6 +136,20 @@ describe('what goes on', () => {
     io.hangUp();
     expect(await done).toMatchObject({ code: 0 });
   });
+});
+
+test('what cannot be a daemon is none for a stream too, and a refusal is told in its words', async () => {
+  const first = (runDir: string) => follow(runDir, {}, new AbortController().signal).next();
+  await writeFile(join(cli.runDir, 'file'), '');
+  await expect(first(join(cli.runDir, 'file'))).rejects.toThrow(NoDaemonError);
+  await writeFile(join(cli.runDir, 'loden.sock'), '');
+  await expect(first(cli.runDir)).rejects.toThrow(NoDaemonError);
+  await rm(join(cli.runDir, 'loden.sock'));
+  await cli.daemon({
+    '/v1/events/stream': (res: http.ServerResponse) =>
+      void res.writeHead(400).end('{"error":{"code":"bad-request","message":"no such kind"}}'),
+  });
+  await expect(first(cli.runDir)).rejects.toThrow(/refuses \/v1\/events\/stream\?: no such kind$/);
 });
 
 describe('an event stream', () => {

@@ -6,7 +6,7 @@ import { renderEvent } from '../../src/cli/render/events.ts';
 import { changesOf, renderChange, renderLease } from '../../src/cli/render/leases.ts';
 import { byTrouble, renderPeers, troubleOf } from '../../src/cli/render/peers.ts';
 import { renderStatus } from '../../src/cli/render/status.ts';
-import { bytes, cell, count, duration, milliseconds, table } from '../../src/cli/render.ts';
+import { bytes, cell, count, duration, fitting, milliseconds } from '../../src/cli/render.ts';
 import { type LeasesJson, leaseJson } from '../../src/subnet/json.ts';
 import { printable, printableLines } from '../../src/text.ts';
 import { BROKEN, EVENTS, EVIL, NODE, NOW, OFFLOAD, PEERS, STATUS } from '../fake/apiValues.ts';
@@ -59,10 +59,28 @@ describe('loden status', () => {
 describe('loden peers', () => {
   test('shows the worst first', () => expect(renderPeers(PEERS, PLAIN)).toMatchFileSnapshot(golden('peers')));
 
-  test('in a narrow terminal', () => {
-    const text = renderPeers(PEERS, PLAIN, 100);
-    const rows = text.split('\n').slice(0, PEERS.peers.length + 2);
-    expect(Math.max(...rows.map((row) => row.length))).toBe(100);
+  test.each([80, 60, 44])(
+    'in %d columns: subnets and addresses whole, the rest as far as it fits',
+    async (columns) => {
+      const text = renderPeers(PEERS, PLAIN, columns);
+      const rows = text.split('\n').slice(0, PEERS.peers.length + 2);
+      expect(Math.max(...rows.map((row) => row.length))).toBeLessThanOrEqual(columns);
+      for (const { subnets, publicIP, publicIPv6 } of PEERS.peers)
+        for (const word of [...subnets, publicIP, publicIPv6])
+          if (word !== null) expect(text.split(/\s+/)).toContain(word);
+      await expect(text).toMatchFileSnapshot(golden(`peers-${columns}`));
+    },
+  );
+
+  test('in 44 columns, with the longest of IPv4', () => {
+    const [subnet, publicIP] = ['10.100.100.0/24', '192.168.100.100'];
+    const peers = PEERS.peers.map((p) => ({ ...p, subnets: [subnet], publicIP, publicIPv6: null }));
+    const rows = renderPeers({ ...PEERS, peers }, PLAIN, 44)
+      .split('\n')
+      .slice(1, peers.length + 1);
+    for (const row of rows) expect(row.split(/ {2,}/).slice(0, 2)).toEqual([subnet, publicIP]);
+    expect(Math.max(...rows.map((row) => row.length))).toBe(44);
+    expect(rows[0]).toMatch(/ {2}unreachab…$/);
   });
 
   test('with rates where there is an earlier answer', () => {
@@ -268,12 +286,23 @@ describe('words', () => {
     expect(cell('x'.repeat(61))).toBe(`${'x'.repeat(59)}…`);
     expect(count(1, 'peer') + count(2, 'peer')).toBe('1 peer2 peers');
   });
-  test('tables are cut to the terminal, the widest columns first', () => {
+  test('of tables: what is left out first, and what is cut when that is not enough', () => {
+    const columns = { titles: ['A', 'B', 'C', 'D'], leftOut: ['D', 'B'], cut: 'C' };
     const rows = [
-      ['a', 'x'.repeat(50), 'y'.repeat(30)],
-      ['b', { text: 'z'.repeat(50), as: (t: string) => `<${t}>` }, ''],
+      ['a', 'bb', { text: 'c'.repeat(20), as: (t: string) => `<${t}>` }, 'd'],
+      ['aaa', 'b', 'c', ''],
     ];
-    expect(table(rows, 43)).toBe(`a  ${'x'.repeat(18)}…  ${'y'.repeat(18)}…\nb  <${'z'.repeat(18)}…>\n`);
-    expect(table(rows, 5).split('\n')[0]).toHaveLength(1 + 2 + 10 + 2 + 10);
+    const at = (room?: number) => fitting(columns, rows, (t) => t, room);
+    const c = `<${'c'.repeat(20)}>`;
+    expect(at()).toEqual({
+      text: `A    B   C                     D\na    bb  ${c}  d\naaa  b   c\n`,
+      without: 0,
+    });
+    expect(at(32)).toEqual(at());
+    expect(at(31)).toEqual({ text: `A    B   C\na    bb  ${c}\naaa  b   c\n`, without: 1 });
+    expect(at(29)).toEqual(at(31));
+    expect(at(28)).toEqual({ text: `A    C\na    ${c}\naaa  c\n`, without: 2 });
+    expect(at(24).text).toBe(`A    C\na    <${'c'.repeat(18)}…>\naaa  c\n`);
+    expect(at(1).text).toBe(`A    C\na    <${'c'.repeat(7)}…>\naaa  c\n`);
   });
 });

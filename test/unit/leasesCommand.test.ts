@@ -88,6 +88,17 @@ describe('the table', () => {
     );
   });
 
+  test.each([80, 60, 44])('in %d columns, subnets and addresses whole', async (columns) => {
+    const list = leasesJson(SNAPSHOT, 'daemon', ours.key);
+    const text = render(list, { paint: PLAIN, networkBackend: 'udp', columns });
+    const lines = text.split('\n').slice(0, list.leases.length + 2);
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(columns);
+    for (const { subnets, publicIP, publicIPv6 } of list.leases)
+      for (const word of [...subnets, publicIP, publicIPv6])
+        if (word !== null) expect(text.split(/[\s,]+/)).toContain(word);
+    await expect(text).toMatchFileSnapshot(`golden/cli-leases-${columns}.txt`);
+  });
+
   test('of no leases is a sentence', () => {
     const none = leasesJson(
       { epoch: 0, revision: 5n, leases: new Map(), setAside: new Map() },

@@ -1,12 +1,15 @@
 import type { LeaseJson, LeasesJson } from '../../subnet/json.ts';
 import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
-import { type Cell, cell, count, table } from '../render.ts';
+import { type Cell, type Columns, cell, count, fitting, leftOutWords, widthOf } from '../render.ts';
 
 /** Node ids are told apart by their first digits; `--json` has them whole. */
 const NODE_DIGITS = 8;
 
-const HEADER = ['', 'SUBNET', 'PUBLIC IP', 'BACKEND', 'NODE', 'KIND'];
+const COLUMNS: Columns = {
+  titles: ['', 'SUBNET', 'PUBLIC IP', 'BACKEND', 'NODE', 'KIND'],
+  leftOut: ['NODE', 'BACKEND', 'KIND'],
+};
 
 /** How a list is shown. */
 export interface LeasesLook {
@@ -17,7 +20,7 @@ export interface LeasesLook {
   readonly networkBackend?: string | undefined;
 }
 
-export const endpointsOf = (lease: Pick<LeaseJson, 'publicIP' | 'publicIPv6'>): string =>
+const endpointsOf = (lease: Pick<LeaseJson, 'publicIP' | 'publicIPv6'>): string =>
   printable([lease.publicIP, lease.publicIPv6].filter((a) => a !== null).join(', ')) || '-';
 
 function leaseRow(lease: LeaseJson, { paint, networkBackend }: LeasesLook): Cell[] {
@@ -32,6 +35,17 @@ function leaseRow(lease: LeaseJson, { paint, networkBackend }: LeasesLook): Cell
   ];
 }
 
+/** For narrow terminals: the second subnet and address of a lease below the first. */
+function stack(row: readonly Cell[]): Cell[][] {
+  const parts = row.map((c) => {
+    const [text, as] = typeof c === 'object' ? [c.text, c.as] : [c, undefined];
+    return text.split(', ').map((part) => (as ? { text: part, as } : part));
+  });
+  return Array.from({ length: Math.max(...parts.map((p) => p.length)) }, (_, i) =>
+    parts.map((p) => p[i] ?? ''),
+  );
+}
+
 /** `loden leases`: who has which subnet; a star marks the daemon's own. */
 export function renderLeases(list: LeasesJson, look: LeasesLook): string {
   const { paint, columns } = look;
@@ -40,9 +54,10 @@ export function renderLeases(list: LeasesJson, look: LeasesLook): string {
   const aside = list.setAside.map(
     ({ key, reason }) => `${paint.warn('set aside')}: ${cell(key)}: ${printable(reason)}\n`,
   );
-  const header = HEADER.map((text) => ({ text, as: paint.strong }));
   const rows = list.leases.map((lease) => leaseRow(lease, look));
-  return (rows.length > 0 ? table([header, ...rows], columns) : '') + title + aside.join('');
+  const stacked = columns === undefined || widthOf(rows) <= columns ? rows : rows.flatMap(stack);
+  const { text, without } = fitting(COLUMNS, stacked, paint.strong, columns);
+  return [rows.length > 0 ? text + leftOutWords(without) : '', title, ...aside].join('');
 }
 
 /** `loden leases show`: all that one lease says. */

@@ -3,7 +3,16 @@ import { isObject } from '../../fields.ts';
 import { parsePrefix } from '../../net/prefix.ts';
 import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
-import { bytes, type Cell, cell, count, milliseconds, table } from '../render.ts';
+import {
+  bytes,
+  type Cell,
+  type Columns,
+  cell,
+  count,
+  fitting,
+  leftOutWords,
+  milliseconds,
+} from '../render.ts';
 
 /** What may be wrong with a peer, the worst first. */
 const TROUBLES = [
@@ -38,9 +47,13 @@ export function troubleOf(peer: PeerJson): Trouble {
 export const byTrouble = (peers: readonly PeerJson[]): PeerJson[] =>
   peers.toSorted((a, b) => TROUBLES.indexOf(troubleOf(a)) - TROUBLES.indexOf(troubleOf(b)));
 
-const HEADER = ['SUBNET', 'ENDPOINT', 'PATH', 'RTT', 'LOSS', 'MTU', 'OUT', 'IN', 'BACKEND DATA'];
+const COLUMNS: Columns = {
+  titles: ['SUBNET', 'ENDPOINT', 'PATH', 'RTT', 'LOSS', 'MTU', 'OUT', 'IN', 'BACKEND DATA'],
+  leftOut: ['BACKEND DATA', 'IN', 'OUT', 'MTU', 'LOSS', 'RTT'],
+  cut: 'PATH',
+};
 
-/** `loden peers`: one row for each subnet of each peer. `before`: an earlier answer, for rates. */
+/** `loden peers`: one row for each subnet of each peer. `columns`: of the terminal; `before`: an earlier answer, for rates. */
 export function renderPeers(answer: PeersJson, paint: Paint, columns?: number, before?: PeersJson): string {
   const sorted = byTrouble(answer.peers);
   const seconds = before ? (Date.parse(answer.at) - Date.parse(before.at)) / 1000 : 0;
@@ -62,10 +75,8 @@ export function renderPeers(answer: PeersJson, paint: Paint, columns?: number, b
   const troubled = sorted.filter((p) => troubleOf(p) !== 'none').length;
   const words = troubled === 0 ? '' : `, ${paint.warn(`${troubled} in trouble`)}`;
   const title = `${count(answer.peers.length, 'peer')} at revision ${printable(answer.revision)}${words}\n`;
-  const header = HEADER.map((text) => ({ text, as: paint.strong }));
-  return (
-    (rows.length > 0 ? table([header, ...rows], columns) : '') + title + notes.join('') + errors.join('')
-  );
+  const { text, without } = fitting(COLUMNS, rows, paint.strong, columns);
+  return [rows.length > 0 ? text + leftOutWords(without) : '', title, ...notes, ...errors].join('');
 }
 
 /** Of one peer: bytes since counting began, or by the second when there is an earlier count. */
@@ -84,13 +95,16 @@ function rates({ traffic }: PeerJson, earlier: TrafficJson | null | undefined, s
 }
 
 function peerRows(peer: PeerJson, paint: Paint, { out, in: into }: Rates): Cell[][] {
-  return peer.subnets.map((subnet, i) => {
+  const endpoints = endpointsOf(peer);
+  const rows = Array.from({ length: Math.max(peer.subnets.length, endpoints.length) });
+  return rows.map((_, i) => {
+    const subnet = peer.subnets[i] ?? '';
     const family = parsePrefix(subnet)?.addr.family;
     const path = peer.paths.find((p) => p.family === family);
     const data = family === 6 ? peer.dataV6 : peer.data;
     return [
       cell(subnet),
-      i === 0 ? endpoints(peer) : '',
+      endpoints[i] ?? '',
       pathCell(peer, path, paint),
       path?.rtt == null ? '-' : milliseconds(path.rtt),
       lossCell(path, paint),
@@ -102,10 +116,14 @@ function peerRows(peer: PeerJson, paint: Paint, { out, in: into }: Rates): Cell[
   });
 }
 
-const endpoints = ({ publicIP, publicIPv6 }: PeerJson): string =>
-  printable([publicIP, publicIPv6].filter((a) => a !== null).join(', ')) || '-';
+/** Of IPv4 and of IPv6, as the subnets are. */
+function endpointsOf({ publicIP, publicIPv6 }: PeerJson): readonly string[] {
+  const found = [publicIP, publicIPv6].filter((a) => a !== null).map((a) => cell(a));
+  return found.length > 0 ? found : ['-'];
+}
 
 function pathCell(peer: PeerJson, path: PathJson | undefined, paint: Paint): Cell {
+  if (peer.unclaimed) return { text: 'reserved', as: paint.faint };
   if (!path) return peer.problem === null ? '-' : { text: 'not served', as: paint.warn };
   const trouble = troubleOfPath(path);
   if (trouble === 'none')
