@@ -97,6 +97,8 @@ export interface PeerJson {
   readonly dataV6: unknown;
   readonly node: string | null;
   readonly reservation: boolean;
+  /** It is reserved, and no node has taken it up: there is nobody to send to, and nothing wrong with that. */
+  readonly unclaimed: boolean;
   /** Why it is not served, in words; null: it is. */
   readonly problem: string | null;
   /** One for each family that is served. */

@@ -9,6 +9,7 @@ import type { Prefix } from '../net/prefix.ts';
 import type { Identity } from '../subnet/api.ts';
 import type { Lease, LeaseRequest, LeaseSnapshot, LeaseView, SubnetKey } from '../subnet/types.ts';
 import { subnetOf } from '../subnet/types.ts';
+import { isUnclaimed } from '../subnet/unclaimed.ts';
 import type { NetworkInForce } from './networkSource.ts';
 import { type Adjustments, adjusted } from './reactions/adjust.ts';
 
@@ -49,7 +50,7 @@ export const isPeer = (lease: Lease, self: Lease): boolean =>
 
 /**
  * The view of the leases as backends see it: our own lease as we hold it, everybody else's as it is served. A further
- * lease with our node id (one that is about to be deleted after a move) is nobody's peer.
+ * lease with our node id (one that is about to be deleted after a move) is nobody's peer, and so is a reservation that no node has taken up.
  */
 export function leaseView(
   inForce: NetworkInForce,
@@ -58,7 +59,7 @@ export function leaseView(
 ): LeaseView {
   const peers = new Map<SubnetKey, Lease>();
   for (const [key, lease] of snapshot.leases) {
-    if (isPeer(lease, self)) peers.set(key, lease);
+    if (isPeer(lease, self) && !isUnclaimed(lease, inForce.network)) peers.set(key, lease);
   }
   return { revision: snapshot.revision, network: inForce.network, self, peers };
 }

@@ -15,6 +15,7 @@ import { allocate, isCompatible } from './allocate.ts';
 import { describeSubnets, formatKey, parseKey } from './key.ts';
 import { whose } from './lifeTurn.ts';
 import type { FamilyNetwork, Lease, LeaseAttrs, NetworkConfig, SubnetKey } from './types.ts';
+import { isUnclaimed } from './unclaimed.ts';
 import type { PrefixView } from './view.ts';
 
 /**
@@ -215,14 +216,6 @@ const deletion = (lease: Lease): Step => ({
 
 const backNotes = (lease: Lease, force: boolean): string[] =>
   force ? [`if ${whose(lease)} is alive it takes a lease anew, the same subnet if that is still free`] : [];
-
-/** No daemon has ever written it: ours name their instance, and backends say what they are. flannel's udp says nothing at all. */
-const isUnclaimed = (lease: Lease, config: NetworkConfig | undefined): boolean =>
-  lease.etcdLease === 'reservation' &&
-  lease.instance === undefined &&
-  lease.backend === undefined &&
-  lease.data.size === 0 &&
-  (lease.node !== undefined || (config !== undefined && config.backend.type !== 'udp'));
 
 /** A lease that a new network config has no place for. */
 export interface Orphan {

@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest';
+import type { EventsJson, MatrixJson, PeersJson } from '../../src/api/shapes.ts';
 import { Cluster } from '../support/cluster.ts';
 import { bothWays, lossless } from '../support/flow.ts';
 import type { Host } from '../support/host.ts';
 import { flannelValue, inStep, keyOf, leases, status, subnetOf, untilStatus } from '../support/leases.ts';
+import { until } from '../support/proc.ts';
 
 const SUBNET = '10.42.77.0/24';
 const args = ['--lease-ttl', '5s'];
@@ -41,6 +43,40 @@ test.concurrent('a reservation made for flannel is used, and is still one after 
   });
   // It has never been anything else.
   expect((await leases(cluster.etcd)).size).toBe(2);
+});
+
+test.concurrent('what is reserved for a node yet to come troubles nobody, and is served when the node has come', async () => {
+  await using cluster = await Cluster.create({ args: [...args, '--probe-interval', '500ms'] });
+  const [host, other, late] = [await cluster.addHost(), await cluster.addHost(), await cluster.addHost()];
+  await Promise.all([host, other].map((h) => h.start()));
+  await host.loden('leases', 'reserve', SUBNET, '--node', late.at.ipv4!, '--run-dir', host.runDir);
+  const peerOf = async (subnet: string) =>
+    (await host.get<PeersJson>('/v1/peers')).peers.find(({ subnets }) => subnets.includes(subnet));
+  await until('the reservation to be seen', async () => (await peerOf(SUBNET)) !== undefined);
+  const theirs = await subnetOf(other);
+  await until('the other to be probed', async () => (await peerOf(theirs))?.paths[0]?.health === 'reachable');
+  expect(await peerOf(SUBNET)).toMatchObject({
+    publicIP: late.at.ipv4,
+    reservation: true,
+    unclaimed: true,
+    problem: null,
+    paths: [],
+  });
+  expect(await host.get('/v1/status')).toMatchObject({
+    problems: [],
+    peers: 1,
+    paths: { reachable: 1, unprobed: 0, unreachable: 0 },
+  });
+  const events = async () => (await host.get<EventsJson>('/v1/events')).events;
+  expect((await events()).filter(({ level }) => level !== 'info')).toEqual([]);
+  const { nodes } = await host.get<MatrixJson>('/v1/matrix');
+  expect(nodes).toHaveLength(2);
+
+  await late.start();
+  await expectReserved(cluster, late, SUBNET);
+  await until('it to be reachable', async () => (await peerOf(SUBNET))?.paths[0]?.health === 'reachable');
+  expect(await peerOf(SUBNET)).toMatchObject({ reservation: true, unclaimed: false, problem: null });
+  expect(await host.get('/v1/status')).toMatchObject({ problems: [], peers: 2 });
 });
 
 test.concurrent('a lease that an operator makes a reservation is one, however long etcd is away', async () => {

@@ -141,6 +141,7 @@ export const peerValue = (n: number, paths: readonly PathJson[], more: Partial<P
   dataV6: null,
   node: NODE,
   reservation: false,
+  unclaimed: false,
   problem: null,
   paths,
   traffic: { outPackets: 10 * n, outBytes: 1_500_000 * n, inPackets: n, inBytes: 64 * n },

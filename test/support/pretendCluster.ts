@@ -2,6 +2,7 @@ import { RTT_CLASSES } from '../../src/api/cell.ts';
 import type {
   LeaseJson,
   LeasesJson,
+  LifetimesJson,
   MatrixJson,
   PathJson,
   PeerJson,
@@ -192,6 +193,22 @@ export class PretendCluster {
     };
   }
 
+  /** Half of the nodes that do not answer have not done so for long; of those that came last etcd has not told. */
+  lifetimes(): LifetimesJson {
+    const granted = this.#nodes.filter((n) => !n.reservation);
+    const secondsLeft = (n: Node) =>
+      Math.round((n.rate * 1_000) % 20_000) + (n.up || n.rtt < 1 ? 60_000 : 20_000);
+    return {
+      at: new Date().toISOString(),
+      leases: Object.fromEntries(
+        granted.map((n, i) => [
+          n.key,
+          i < granted.length - 5 ? { secondsLeft: secondsLeft(n), ttl: 86_400, age: 3 } : null,
+        ]),
+      ),
+    };
+  }
+
   peers(): PeersJson {
     const peers = this.#sorted
       .filter((n) => n !== this.#nodes[0])
@@ -208,6 +225,7 @@ export class PretendCluster {
           dataV6,
           node,
           reservation,
+          unclaimed: false,
           problem: null,
           paths: [this.#path(n)],
           traffic: {
@@ -314,6 +332,7 @@ export class PretendCluster {
     return [
       get('/v1/status', () => this.status()),
       get('/v1/leases', () => this.leases()),
+      get('/v1/lifetimes', () => this.lifetimes()),
       get('/v1/peers', () => this.peers()),
       get('/v1/matrix', () => this.matrix()),
       ...eventRoutes({ events: this.events }),

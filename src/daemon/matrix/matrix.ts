@@ -1,5 +1,6 @@
 import type { MatrixJson } from '../../api/shapes.ts';
 import { compareLeases, type Lease } from '../../subnet/types.ts';
+import { isUnclaimed } from '../../subnet/unclaimed.ts';
 import type { Daemon } from '../daemon.ts';
 import { isPeer } from '../overlay.ts';
 import type { RouteParts } from '../routes/parts.ts';
@@ -22,7 +23,12 @@ function leasesOf({ asked, refusedPeers }: Parts['daemon']): Lease[] {
   if (!asked) return all;
   all.push(asked.held);
   for (const lease of asked.served.leases.values()) {
-    if (isPeer(lease, asked.held) && !refusedPeers.has(lease.key)) all.push(lease);
+    if (
+      isPeer(lease, asked.held) &&
+      !refusedPeers.has(lease.key) &&
+      !isUnclaimed(lease, asked.network.network)
+    )
+      all.push(lease);
   }
   return all;
 }

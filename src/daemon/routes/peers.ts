@@ -4,6 +4,7 @@ import type { Forwarder } from '../../forwarder/forwarder.ts';
 import { formatPrefix } from '../../net/prefix.ts';
 import { leaseJson } from '../../subnet/json.ts';
 import { compareLeases, type Lease } from '../../subnet/types.ts';
+import { isUnclaimed } from '../../subnet/unclaimed.ts';
 import { flag } from '../http/query.ts';
 import type { Route } from '../http/route.ts';
 import { isPeer } from '../overlay.ts';
@@ -44,6 +45,7 @@ function peerJson(lease: Lease, parts: Parts, ofForwarder: (lease: Lease) => Tra
     dataV6,
     node,
     reservation,
+    unclaimed: isUnclaimed(lease, daemon.network?.network),
     problem: daemon.refusedPeers.get(lease.key) ?? null,
     paths,
     traffic: ofForwarder(lease) ?? traffic.of(lease.key),
