@@ -38,7 +38,8 @@ async function cluster(): Promise<void> {
   });
   await last.daemon.stop('SIGKILL');
   await hosts.underlay.plug(last.at, 'out');
-  const told = async () => /cannot be reached by 5 of 5/.test(await page.locator('.troubles').innerText());
+  const told = async () =>
+    /cannot be reached by 5 of 5/.test((await page.locator('.troubles').textContent()) ?? '');
   await until('all to have lost it', told, 90_000);
   await flow([pods[1], pods[0]], () => sleep(5_000));
   await page.screenshot({ path: join(DOCS, 'page-light.png') });

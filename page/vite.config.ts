@@ -12,6 +12,8 @@ export default defineConfig({
     outDir: fileURLToPath(new URL('../build/page', import.meta.url)),
     emptyOutDir: true,
     target: 'es2023',
+    // Those that know light-dark().
+    cssTarget: ['chrome123', 'firefox120', 'safari17.5'],
     // A data: URL of an icon would pass, of a script or a style not.
     assetsInlineLimit: 0,
     modulePreload: false,

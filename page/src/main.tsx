@@ -1,7 +1,15 @@
 import { render } from 'preact';
 import { App } from './app.tsx';
 import { State } from './data/state.ts';
-import './style.css';
+import './styles/theme.css';
+import './styles/layout.css';
+import './styles/head.css';
+import './styles/grid.css';
+import './styles/leases.css';
+import './styles/paths.css';
+import './styles/traffic.css';
+import './styles/events.css';
+import './styles/dialog.css';
 import { startTheme } from './theme.ts';
 
 startTheme();

@@ -45,20 +45,23 @@ export const nextTheme = (now: Theme): Theme =>
   now === 'auto' ? 'light' : now === 'light' ? 'dark' : 'auto';
 
 const colours = new Map<string, string>();
+let probe: HTMLElement | undefined;
 
-/** The value of a CSS custom property, e.g. `--rtt-3`: `#rrggbb`. */
+/** A colour by its CSS custom property, e.g. `--rtt-3`, as it is in force: `rgb(r, g, b)`. */
 export function colour(name: string): string {
   let value = colours.get(name);
   if (value === undefined) {
-    value = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+    // The property itself has both of light-dark(): what an element makes of it is asked.
+    probe ??= document.body.appendChild(Object.assign(document.createElement('span'), { hidden: true }));
+    probe.style.color = `var(${name})`;
+    value = getComputedStyle(probe).color;
     colours.set(name, value);
   }
   return value;
 }
 
-/** `#rrggbb` or `#rgb` as a pixel of ImageData's 32-bit view (little endian: every machine with a browser). */
-export const pixel = (hex: string): number => {
-  const digits = hex.slice(1);
-  const n = Number.parseInt(digits.length === 3 ? digits.replace(/./g, '$&$&') : digits, 16);
-  return ((255 << 24) | ((n & 255) << 16) | (n & 0xff00) | ((n >> 16) & 255)) >>> 0;
+/** `rgb(r, g, b)` as a pixel of ImageData's 32-bit view (little endian: every machine with a browser). */
+export const pixel = (rgb: string): number => {
+  const [r = 0, g = 0, b = 0] = (rgb.match(/\d+/g) ?? []).map(Number);
+  return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
 };

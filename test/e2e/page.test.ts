@@ -13,7 +13,8 @@ import { until } from '../support/proc.ts';
 const PORT = 9459;
 
 const rows = (page: Page) => page.locator('#leases tbody tr[aria-rowindex]');
-const text = (page: Page, selector: string) => page.locator(selector).first().innerText();
+const text = async (page: Page, selector: string) =>
+  (await page.locator(selector).first().textContent()) ?? '';
 
 /** All cells of the matrix, as somebody with a keyboard and a screen reader gets them. */
 async function cells(page: Page, n: number): Promise<string[][]> {
@@ -25,7 +26,7 @@ async function cells(page: Page, n: number): Promise<string[][]> {
     await page.keyboard.press('Home');
     const row: string[] = [];
     for (let c = 0; c < n; c++) {
-      row.push((await grid.locator('[role=gridcell]').innerText()).replace(/^.*?: /, ''));
+      row.push(((await grid.locator('[role=gridcell]').textContent()) ?? '').replace(/^.*?: /, ''));
       await page.keyboard.press('ArrowRight');
     }
     all.push(row);
@@ -51,6 +52,12 @@ const matrixIs = (
     40_000,
     300,
   );
+
+/** What is cut off or needs scrolling to the side: the page, or a cell that holds no more than a figure. */
+const tooWide = (page: Page) =>
+  page.evaluate<string[]>(`[document.documentElement, ...document.querySelectorAll(
+    '#leases .scroll, .c-subnet, .c-address, .c-left, .c-path, .c-mtu, .c-in, .c-out'
+  )].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.className + e.textContent.slice(0, 40))`);
 
 const drawn = (canvas: { toDataURL?(): string }): string => canvas.toDataURL?.() ?? '';
 
@@ -78,7 +85,7 @@ test('shows a running cluster, and what becomes of it', async () => {
   );
   expect(await rows(page).locator('th').allInnerTexts()).toEqual(subnets);
   await until('two of two peers', async () => (await text(page, '.facts')).includes('2 of 2'));
-  expect(await text(page, '.facts')).toMatch(/✓ ready[^]*held, 23 h 59 min left[^]*vxlan/);
+  expect(await text(page, '.facts')).toMatch(/✓ ready[\s\S]*held, 23 h 59 min left[\s\S]*vxlan/);
   expect(await text(page, '[data-connection]')).toContain('live');
   const own = (await first.get<{ lease: { lease: { subnets: string[] } } }>('/v1/status')).lease.lease
     .subnets[0]!;
@@ -105,7 +112,7 @@ test('shows a running cluster, and what becomes of it', async () => {
   expect(await accessibility(page)).toEqual([]);
   expect(await contrast(page)).toEqual([]);
   await page.keyboard.press('?');
-  expect(await page.locator('dialog').innerText()).toContain('light, dark, as the system');
+  expect(await text(page, 'dialog')).toContain('light, dark, as the system');
   expect(await accessibility(page)).toEqual([]);
   await closeDialog(page);
   await page.keyboard.press('/');
@@ -116,19 +123,42 @@ test('shows a running cluster, and what becomes of it', async () => {
   await page.locator('#lease-table').focus();
   await page.keyboard.press('End');
   await page.keyboard.press('Enter');
-  expect(await page.locator('dialog h2').innerText()).toBe(subnets[2]);
+  expect(await text(page, 'dialog h2')).toBe(subnets[2]);
+  await until('its time left', async () => /Time left23 h 59 min/.test(await text(page, 'dialog')));
   await closeDialog(page);
 
   // Dark, and as narrow as a telephone.
   expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe('rgb(243, 245, 244)');
   await page.emulateMedia({ colorScheme: 'dark' });
-  expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe('rgb(13, 18, 16)');
-  expect(await contrast(page)).toEqual([]);
-  await page.setViewportSize({ width: 390, height: 844 });
-  await until('no scrolling to the side', () =>
-    page.evaluate<boolean>('document.documentElement.scrollWidth <= innerWidth'),
+  const map = () => page.locator('#map canvas').evaluate(drawn);
+  const maps: string[] = [];
+  // By the system, then against it, by its name, and by the system again.
+  for (const background of ['13, 18, 16', '243, 245, 244', '13, 18, 16', '13, 18, 16']) {
+    expect(await page.evaluate('getComputedStyle(document.body).backgroundColor')).toBe(`rgb(${background})`);
+    expect(await contrast(page)).toEqual([]);
+    maps.push(await map());
+    await page.keyboard.press('t');
+  }
+  expect(maps.map((m) => m === maps[0])).toEqual([true, false, true, true]);
+  await page.keyboard.press('t');
+  await page.keyboard.press('t');
+  for (const width of [360, 1280, 1400]) {
+    await page.setViewportSize({ width, height: 1300 });
+    await until(`no scrolling to the side at ${width}`, async () => {
+      const wide = await tooWide(page);
+      if (wide.length > 0) throw new Error(wide.join('\n'));
+      return true;
+    });
+  }
+  expect(await page.locator('#lease-table th:visible').count()).toBe(8 + 3);
+  // Nobody has said that these leases are kept for long: etcd has.
+  await until('how long each has left', async () =>
+    (await page.locator('.c-left').allInnerTexts()).every((t) => /^(Left|23 h)$/.test(t)),
   );
-  await page.setViewportSize({ width: 1400, height: 1300 });
+  // A cell is told of when somebody points at it.
+  expect(await text(page, '.map .inspect p')).toBe('');
+  await page.locator('#map canvas').hover({ position: { x: 3, y: 3 } });
+  await until('the first cell', async () => /^10\.42\.0\.0\/24: /.test(await text(page, '.map .inspect p')));
 
   // Traffic between pods shows.
   const [from, to] = [await first.workload(), await second.workload()];
@@ -163,6 +193,15 @@ test('shows a running cluster, and what becomes of it', async () => {
   await until('two leases', async () => (await rows(page).count()) === 2, 20_000);
   expect(await rows(page).locator('th').allInnerTexts()).toEqual(subnets.filter((_, i) => i !== gone));
   expect(mine).not.toBe(gone);
+
+  // One is reserved for a node that is yet to come.
+  const reserved = '10.42.100.0/24';
+  const key = `${DEFAULTS.etcdPrefix}/${KEYS.subnets}/${reserved.replace('/', '-')}`;
+  await cluster.etcd.put(key, JSON.stringify({ PublicIP: '192.0.2.77' }));
+  const its = page.locator('#leases tbody tr', { hasText: reserved });
+  await until('the reservation', async () => (await its.count()) === 1, 20_000);
+  expect(await its.locator('.c-state').textContent()).toBe('reserved, not taken up');
+  expect(await text(page, '.map .legend')).toMatch(/reserved \(1\).*does not answer \(0\)/);
   silent(opened);
 
   // The daemon of the page itself goes, and comes back.

@@ -1,4 +1,5 @@
 import type { EventJson, LeaseJson, StatusJson } from '../../../src/api/shapes.ts';
+import type { Life } from '../model/lifetimes.ts';
 import type { Matrix } from '../model/matrix.ts';
 import type { Direction, Plot } from '../model/rates.ts';
 import type { PeerView } from '../model/rows.ts';
@@ -25,6 +26,7 @@ export type FromWorker =
       readonly gone: readonly string[];
       readonly done: boolean;
     }
+  | { readonly kind: 'lives'; readonly changed: readonly Life[]; readonly gone: readonly string[] }
   | { readonly kind: 'plot'; readonly plot: Plot }
   | { readonly kind: 'matrix'; readonly matrix: Matrix }
   | { readonly kind: 'events'; readonly instance: string; readonly events: readonly EventJson[] }

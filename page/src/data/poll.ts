@@ -52,9 +52,8 @@ export class Poll {
     this.#isOld = true;
     if (!this.#on || this.#busy || this.#failures > 0) return;
     const wait = this.#answered + hurry(this.#took) - performance.now();
-    if (wait <= 0) return this.now();
-    if (performance.now() + wait >= this.#next) return;
-    this.#schedule(wait);
+    if (wait <= 0) this.now();
+    else if (performance.now() + wait < this.#next) this.#schedule(wait);
   }
 
   #schedule(wait: number): void {

@@ -1,12 +1,13 @@
 import type { LeaseJson, StatusJson } from '../../../src/api/shapes.ts';
 import { addEvents, type SeenEvent } from '../model/eventLog.ts';
+import type { Life } from '../model/lifetimes.ts';
 import type { Matrix } from '../model/matrix.ts';
 import type { Direction, Plot } from '../model/rates.ts';
 import { type LeaseRow, type OwnLife, type PeerView, rowOf } from '../model/rows.ts';
 import { Signal } from '../signal.ts';
 import type { FromWorker, Topic, ToWorker } from './messages.ts';
 
-/** Part of its life at which a lease is said to be running out, and seconds. */
+/** Seconds that our own lease has left when it is said to be running out, if there is a reason why it is not renewed. */
 const ENDING = 600;
 
 export interface TopicState {
@@ -34,6 +35,7 @@ export class State {
   };
   readonly #leases = new Map<string, LeaseJson>();
   readonly #peers = new Map<string, PeerView>();
+  readonly #lives = new Map<string, Life>();
   readonly #rows = new Map<string, LeaseRow>();
   #seen = false;
   #life: OwnLife = { fenced: false, isEnding: false };
@@ -67,6 +69,10 @@ export class State {
       case 'peers':
         this.#merge(this.#peers, data);
         if (data.done) this.#arrange();
+        break;
+      case 'lives':
+        this.#merge(this.#lives, data);
+        this.#arrange();
         break;
       case 'plot':
         this.plot.set(data.plot);
@@ -116,7 +122,7 @@ export class State {
     for (const [key, lease] of this.#leases) {
       let row = this.#rows.get(key);
       if (!row) {
-        row = rowOf(lease, this.#peers.get(key), this.#life);
+        row = rowOf(lease, this.#peers.get(key), this.#life, this.#lives.get(key));
         this.#rows.set(key, row);
       }
       all.push(row);

@@ -1,118 +1,109 @@
-import type { EventJson, EventsJson } from '../../../src/api/shapes.ts';
+import type { EventJson } from '../../../src/api/shapes.ts';
 import { delay } from '../model/schedule.ts';
-import { ask, resource } from './ask.ts';
+import { EventStreamText, type Message } from '../model/sse.ts';
 
-/** Events of the past that are asked for at first. */
-const HISTORY = 300;
+/** Milliseconds without a byte after which a connection is taken for broken: the daemon gives a sign of life every 15 s. */
+const SILENCE = 45_000;
 
 export interface StreamParts {
+  /** Where events are told from the oldest on that is kept. */
+  readonly url: string;
   readonly onEvents: (instance: string, events: readonly EventJson[]) => void;
   readonly onOpen: (open: boolean) => void;
 }
 
 /**
- * The daemon's events: those it keeps, then each as it happens. When the connection breaks, what has happened since the last event is asked for
- * before there is another.
+ * The daemon's events: those it keeps, then each as it happens, in one answer. After it has broken off it is asked for again with the last
+ * event seen, by its daemon's instance and its id: the daemon goes on behind it, and one that has started meanwhile tells all that it has.
+ * (EventSource cannot be given where to begin by whoever makes one.)
  */
 export class EventStream {
   readonly #parts: StreamParts;
-  #source: EventSource | undefined;
-  #on = false;
-  #opening = false;
+  #abort: AbortController | undefined;
+  /** `<instance>-<id>` of the last event. */
+  #seen = '';
   #failures = 0;
-  #instance = '';
-  #last = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #wake = (): void => {};
 
   constructor(parts: StreamParts) {
     this.#parts = parts;
   }
 
   set(on: boolean): void {
-    if (on === this.#on) return;
-    this.#on = on;
-    if (on) void this.#open();
-    else this.#close();
+    if (on === (this.#abort !== undefined)) return;
+    if (on) {
+      this.#abort = new AbortController();
+      void this.#run(this.#abort.signal);
+    } else {
+      this.#abort?.abort();
+      this.#abort = undefined;
+      this.#wake();
+      this.#parts.onOpen(false);
+    }
   }
 
   /** Try again at once, if there is no stream. */
   now(): void {
-    if (!this.#on || this.#source || this.#opening) return;
-    clearTimeout(this.#timer);
-    void this.#open();
+    this.#wake();
   }
 
-  #close(): void {
-    clearTimeout(this.#timer);
-    this.#source?.close();
-    this.#source = undefined;
-    this.#parts.onOpen(false);
-  }
-
-  async #open(): Promise<void> {
-    if (this.#opening) return;
-    this.#opening = true;
-    try {
-      await this.#catchUp();
-    } catch {
-      return this.#retry();
-    } finally {
-      this.#opening = false;
+  async #run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#read(signal).catch(() => {});
+      if (signal.aborted) return;
+      this.#parts.onOpen(false);
+      this.#failures++;
+      const wait = delay({ every: 1_000, took: 0, failures: this.#failures, random: Math.random() });
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, wait);
+        this.#wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
     }
-    if (!this.#on || this.#source) return;
-    const source = new EventSource(resource(`v1/events/stream?since=${this.#last}`));
-    this.#source = source;
-    source.onopen = () => {
+  }
+
+  /** Until it ends or breaks. */
+  async #read(signal: AbortSignal): Promise<void> {
+    const silence = new AbortController();
+    let timer = setTimeout(() => silence.abort(), SILENCE);
+    try {
+      const response = await fetch(this.#parts.url, {
+        signal: AbortSignal.any([signal, silence.signal]),
+        headers: this.#seen === '' ? {} : { 'last-event-id': this.#seen },
+        cache: 'no-store',
+        credentials: 'omit',
+        redirect: 'error',
+      });
+      if (!response.ok || !response.body) throw new Error(`${response.status}`);
       this.#failures = 0;
       this.#parts.onOpen(true);
-    };
-    // We were too slow for some of them: those that are still kept are fetched.
-    source.addEventListener('missed', () => {
-      source.close();
-      this.#source = undefined;
-      void this.#open();
-    });
-    source.onmessage = (message: MessageEvent<string>) => this.#take(message);
-    // The browser would connect again by itself, and not notice that another daemon answers, whose ids begin anew.
-    source.onerror = () => {
-      source.close();
-      this.#source = undefined;
-      this.#parts.onOpen(false);
-      this.#retry();
-    };
-  }
-
-  #retry(): void {
-    if (!this.#on) return;
-    this.#failures++;
-    const wait = delay({ every: 1_000, took: 0, failures: this.#failures, random: Math.random() });
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#open(), wait);
-  }
-
-  /** What happened before or while there was no stream. Ids begin anew with each daemon. */
-  async #catchUp(): Promise<void> {
-    const signal = new AbortController().signal;
-    const known = await ask<EventsJson>(`v1/events?since=${this.#last}`, signal);
-    const whole =
-      this.#last > 0 && known.instance !== this.#instance
-        ? await ask<EventsJson>('v1/events?since=0', signal)
-        : known;
-    this.#instance = whole.instance;
-    this.#last = whole.last;
-    this.#parts.onEvents(whole.instance, whole.events.slice(-HISTORY));
-  }
-
-  #take(message: MessageEvent<string>): void {
-    let event: EventJson;
-    try {
-      event = JSON.parse(message.data) as EventJson;
-    } catch {
-      return;
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      const text = new EventStreamText();
+      for (;;) {
+        const { done, value } = await reader.read();
+        // What comes late, of a page that does not look any more, is asked for again.
+        if (done || signal.aborted) return;
+        clearTimeout(timer);
+        timer = setTimeout(() => silence.abort(), SILENCE);
+        this.#take(text.push(value));
+      }
+    } finally {
+      clearTimeout(timer);
     }
-    const dash = message.lastEventId.lastIndexOf('-');
-    if (dash > 0) this.#instance = message.lastEventId.slice(0, dash);
-    this.#last = event.id;
-    this.#parts.onEvents(this.#instance, [event]);
+  }
+
+  #take(messages: readonly Message[]): void {
+    // Others tell how many events have been dropped before they came to us: nobody keeps them any more.
+    const events = messages.filter((m) => m.event === 'message');
+    const last = events.at(-1)?.id ?? '';
+    const instance = last.slice(0, Math.max(0, last.lastIndexOf('-')));
+    if (instance === '') return;
+    this.#seen = last;
+    this.#parts.onEvents(
+      instance,
+      events.map((m) => JSON.parse(m.data) as EventJson),
+    );
   }
 }

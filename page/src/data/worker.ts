@@ -2,15 +2,17 @@ import type {
   EventJson,
   LeaseJson,
   LeasesJson,
+  LifetimesJson,
   MatrixJson,
   PeersJson,
   StatusJson,
 } from '../../../src/api/shapes.ts';
 import { chunks, Differ } from '../model/differ.ts';
+import { LifeBook } from '../model/lifetimes.ts';
 import { decodeMatrix } from '../model/matrix.ts';
 import { type Direction, RateBook } from '../model/rates.ts';
 import type { PeerView } from '../model/rows.ts';
-import { ask } from './ask.ts';
+import { ask, resource } from './ask.ts';
 import type { FromWorker, Topic, ToWorker } from './messages.ts';
 import { Poll } from './poll.ts';
 import { EventStream } from './stream.ts';
@@ -22,6 +24,8 @@ import { EventStream } from './stream.ts';
 
 /** Milliseconds between questions, by topic. */
 const EVERY: Readonly<Record<Topic, number>> = { status: 2_000, peers: 2_500, leases: 20_000, matrix: 5_000 };
+/** Of lifetimes, which change slowly, and which the daemon learns slowly. */
+const EVERY_LIVES = 10_000;
 /** Rows of one message. */
 const PIECE = 500;
 /** Milliseconds in which events are gathered. */
@@ -36,7 +40,12 @@ const post = (message: FromWorker, transfer: Transferable[] = []): void =>
 
 const leases = new Differ<LeaseJson>();
 const peers = new Differ<PeerView>();
+const lives = new LifeBook();
 const rates = new RateBook();
+/** Of how many leases the daemon could not tell how long they have left. */
+let untold = 0;
+/** Leases that name no node: flannel's. */
+let ofFlannel: ReadonlySet<string> = new Set();
 let instance = '';
 let plotted: { direction: Direction; top: number } = { direction: 'both', top: 5 };
 
@@ -52,12 +61,23 @@ async function askStatus(signal: AbortSignal): Promise<void> {
 
 async function askLeases(signal: AbortSignal): Promise<void> {
   const answer = await ask<LeasesJson>('v1/leases', signal);
+  ofFlannel = new Set(answer.leases.filter((l) => l.node === null).map((l) => l.key));
   const { changed, gone } = leases.take(answer.leases);
   const pieces = [...chunks(changed, PIECE)];
   pieces.forEach((piece, i) => {
     const done = i === pieces.length - 1;
     post({ kind: 'leases', changed: piece, gone: done ? gone : [], setAside: answer.setAside, done });
   });
+}
+
+async function askLives(signal: AbortSignal): Promise<void> {
+  const answer = await ask<LifetimesJson>('v1/lifetimes', signal);
+  const { changed, gone } = lives.take(answer, Date.now(), (key) => ofFlannel.has(key));
+  if (changed.length + gone.length > 0) post({ kind: 'lives', changed, gone });
+  const now = Object.values(answer.leases).filter((life) => life === null).length;
+  // It is about to learn more, as long as it learns at all.
+  if (now > 0 && now !== untold) polls.lives.soon();
+  untold = now;
 }
 
 async function askPeers(signal: AbortSignal): Promise<void> {
@@ -107,6 +127,7 @@ const polls = {
   leases: poll('leases', askLeases),
   peers: poll('peers', askPeers),
   matrix: poll('matrix', askMatrix),
+  lives: new Poll({ every: EVERY_LIVES, ask: askLives, onTurn: () => {} }),
 };
 
 const gathered: EventJson[] = [];
@@ -120,6 +141,7 @@ function sendEvents(): void {
 }
 
 const stream = new EventStream({
+  url: resource('v1/events/stream?since=0'),
   onOpen: (open) => post({ kind: 'stream', open }),
   onEvents: (of, events) => {
     if (of !== gatheredOf) sendEvents();
@@ -138,7 +160,7 @@ let visible = false;
 let matrixWanted = false;
 
 function apply(): void {
-  for (const topic of ['status', 'peers', 'leases'] as const) polls[topic].set(visible);
+  for (const topic of ['status', 'peers', 'leases', 'lives'] as const) polls[topic].set(visible);
   polls.matrix.set(visible && matrixWanted);
   stream.set(visible);
 }

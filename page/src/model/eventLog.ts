@@ -1,4 +1,4 @@
-import type { EventJson } from '../../../src/api/shapes.ts';
+import type { EventJson, EventKind } from '../../../src/api/shapes.ts';
 
 /** Events the page keeps, newest first. */
 export const MOST_EVENTS = 500;
@@ -27,8 +27,7 @@ export function addEvents(
 }
 
 export interface EventFilter {
-  /** Empty: all. */
-  readonly kinds: ReadonlySet<string>;
+  readonly kind: EventKind | 'all';
   readonly level: 'info' | 'warn' | 'error';
 }
 
@@ -37,6 +36,6 @@ const LEVELS = ['info', 'warn', 'error'];
 export const filterEvents = (events: readonly SeenEvent[], filter: EventFilter): readonly SeenEvent[] =>
   events.filter(
     (e) =>
-      (filter.kinds.size === 0 || filter.kinds.has(e.kind)) &&
+      (filter.kind === 'all' || filter.kind === e.kind) &&
       LEVELS.indexOf(e.level) >= LEVELS.indexOf(filter.level),
   );

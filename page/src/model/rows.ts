@@ -1,5 +1,6 @@
 import type { LeaseJson, PathHealth, PathJson, TrafficJson } from '../../../src/api/shapes.ts';
 import { parsePrefix } from '../../../src/net/prefix.ts';
+import type { Life } from './lifetimes.ts';
 
 /** A peer as the page keeps it: what the daemon told, and rates that follow from two answers. */
 export interface PeerView {
@@ -32,6 +33,10 @@ export interface LeaseRow {
   readonly mtu: number | null;
   readonly inRate: number | null;
   readonly outRate: number | null;
+  /** Date.now() at which the lease ends unless it is renewed; null: not known, or never. */
+  readonly endsAt: number | null;
+  /** Is something wrong with it, so that it is not served? */
+  readonly isTrouble: boolean;
   readonly lease: LeaseJson;
   readonly peer: PeerView | undefined;
   /** Sorts by subnet. */
@@ -62,15 +67,31 @@ export interface OwnLife {
   readonly isEnding: boolean;
 }
 
-/** What is known of a lease and of its peer, as one row. */
-export function rowOf(lease: LeaseJson, peer: PeerView | undefined, own: OwnLife): LeaseRow {
+/**
+ * Has nobody written it but whoever reserved it? Nodes of ours name their instance, and backends say what they are; flannel's udp says nothing,
+ * so this is asked only of nodes that do not answer.
+ */
+const isUnclaimed = (lease: LeaseJson): boolean =>
+  lease.reservation &&
+  lease.instance === null &&
+  lease.backend === null &&
+  lease.data === null &&
+  lease.dataV6 === null;
+
+/** What is known of a lease, of its peer, and of how long it has left, as one row. */
+export function rowOf(lease: LeaseJson, peer: PeerView | undefined, own: OwnLife, life?: Life): LeaseRow {
   const paths = peer?.paths ?? [];
-  const health = lease.self ? null : worstHealth(paths);
-  const [state, stateWords] = stateOf(lease, health, own);
+  const answered = lease.self ? null : worstHealth(paths);
+  const isWaiting = isUnclaimed(lease) && answered !== 'reachable' && answered !== 'lossy';
+  const health = isWaiting ? null : answered;
+  const [state, stateWords] = isWaiting
+    ? (['reserved', 'reserved, not taken up'] as const)
+    : stateOf(lease, health, own, life);
   const sent = paths.reduce((n, p) => n + p.sent, 0);
   const rtts = paths.flatMap((p) => (p.rtt === null ? [] : [p.rtt]));
   const mtus = paths.flatMap((p) => p.routeMtu ?? p.pathMtu ?? []);
-  const words = peer?.problem ?? stateWords;
+  const isTrouble = Boolean(peer?.problem) && !isWaiting;
+  const words = isTrouble ? peer!.problem! : stateWords;
   const address = [lease.publicIP, lease.publicIPv6].filter((a) => a !== null && a !== '0.0.0.0').join(' ');
   const backend = peer?.backend ?? lease.backend ?? '';
   return {
@@ -86,6 +107,8 @@ export function rowOf(lease: LeaseJson, peer: PeerView | undefined, own: OwnLife
     mtu: mtus.length > 0 ? Math.min(...mtus) : null,
     inRate: peer?.inRate ?? null,
     outRate: peer?.outRate ?? null,
+    endsAt: lease.reservation ? null : (life?.endsAt ?? null),
+    isTrouble,
     lease,
     peer,
     order: orderOf(lease.subnets[0] ?? lease.key),
@@ -95,68 +118,21 @@ export function rowOf(lease: LeaseJson, peer: PeerView | undefined, own: OwnLife
   };
 }
 
-function stateOf(lease: LeaseJson, health: PathHealth | null, own: OwnLife): [SlotState, string] {
+function stateOf(
+  lease: LeaseJson,
+  health: PathHealth | null,
+  own: OwnLife,
+  life: Life | undefined,
+): readonly [SlotState, string] {
   const kind = lease.reservation ? 'reserved' : 'leased';
   if (lease.self) {
     if (own.fenced) return ['expiring', 'ours, run out: it is not written any more'];
-    if (own.isEnding) return ['expiring', 'ours, running out'];
+    if (own.isEnding || life?.isExpiring) return ['expiring', 'ours, running out'];
     return ['ours', lease.reservation ? 'ours, reserved' : 'ours'];
   }
-  if (health === 'unreachable')
-    return lease.reservation
-      ? ['silent', 'reserved; its node does not answer']
-      : ['silent', 'its node does not answer: it runs out unless that renews it'];
+  const isSilent = health === 'unreachable';
+  if (life?.isExpiring && !lease.reservation)
+    return ['expiring', isSilent ? 'running out, no answer' : 'running out'];
+  if (isSilent) return ['silent', lease.reservation ? 'reserved, no answer' : 'no answer'];
   return [kind, kind];
-}
-
-export type Column = 'subnet' | 'address' | 'state' | 'health' | 'rtt' | 'loss' | 'mtu' | 'in' | 'out';
-
-const HEALTH_RANK: Readonly<Record<PathHealth, number>> = {
-  unreachable: 3,
-  lossy: 2,
-  unprobed: 1,
-  reachable: 0,
-};
-const STATE_RANK: Readonly<Record<SlotState, number>> = {
-  expiring: 5,
-  silent: 4,
-  ours: 3,
-  reserved: 2,
-  leased: 1,
-  free: 0,
-};
-
-const VALUE: Readonly<Record<Column, (row: LeaseRow) => number | string | null>> = {
-  subnet: (r) => r.order,
-  address: (r) => (r.address === '' ? null : orderOf(`${r.address.split(' ')[0]}/32`)),
-  state: (r) => (r.peer?.problem ? 9 : STATE_RANK[r.state]),
-  health: (r) => (r.health === null ? null : HEALTH_RANK[r.health]),
-  rtt: (r) => r.rtt,
-  loss: (r) => r.loss,
-  mtu: (r) => r.mtu,
-  in: (r) => r.inRate,
-  out: (r) => r.outRate,
-};
-
-export interface Sorting {
-  readonly column: Column;
-  readonly descending: boolean;
-}
-
-/** Rows that have all of the filter's words, sorted; what is not known comes last either way. */
-export function arrange(rows: readonly LeaseRow[], filter: string, sorting: Sorting): LeaseRow[] {
-  const wanted = filter.toLowerCase().split(/\s+/).filter(Boolean);
-  const found = rows.filter((row) => wanted.every((word) => row.text.includes(word)));
-  const value = VALUE[sorting.column];
-  const sign = sorting.descending ? -1 : 1;
-  const keyed = found.map((row) => ({ row, v: value(row) }));
-  keyed.sort((a, b) => {
-    if (a.v !== b.v) {
-      if (a.v === null) return 1;
-      if (b.v === null) return -1;
-      return a.v < b.v ? -sign : sign;
-    }
-    return a.row.order < b.row.order ? -1 : a.row.order > b.row.order ? 1 : 0;
-  });
-  return keyed.map((k) => k.row);
 }

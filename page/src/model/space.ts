@@ -1,6 +1,7 @@
 import { bits } from '../../../src/net/addr.ts';
 import { formatPrefix, network, type Prefix, parsePrefix } from '../../../src/net/prefix.ts';
 import type { LeaseRow, SlotState } from './rows.ts';
+import { duration } from './words.ts';
 
 /** The address space of the network as cells of a map; pure. */
 
@@ -123,14 +124,16 @@ export function paint(space: Space, rows: readonly LeaseRow[]): Painted {
   return { states, owners, counts, outside };
 }
 
-/** What a cell tells. */
-export function cellText(space: Space, painted: Painted, cell: number): string {
+/** What a cell tells; `now` is Date.now(). */
+export function cellText(space: Space, painted: Painted, cell: number, now: number): string {
   const where = formatPrefix(cellPrefix(space, cell));
   const owners = painted.owners.get(cell) ?? [];
   const slots = 2 ** (space.slotLen - space.cellLen);
   if (owners.length === 0) return slots > 1 ? `${where}: ${slots} subnets, all free` : `${where}: free`;
   const [first] = owners;
-  const who = `${first!.words}${first!.address ? `, by ${first!.address}` : ''}`;
+  const { endsAt } = first!;
+  const left = endsAt === null ? '' : `, ${duration((endsAt - now) / 1000)} left`;
+  const who = `${first!.words}${first!.address ? `, node ${first!.address}` : ''}${left}`;
   if (slots === 1 && owners.length === 1) return `${first!.subnets.join(', ')}: ${who}`;
   if (owners.length === 1)
     return `${where}: 1 of ${slots} subnets taken: ${first!.subnets.join(', ')}, ${who}`;

@@ -1,7 +1,8 @@
 import type { State } from '../data/state.ts';
-import { bytes, rate, roundTrip } from '../model/words.ts';
+import { bytes, duration, rate, roundTrip } from '../model/words.ts';
 import { useSignal } from '../signal.ts';
 import { Dialog } from './dialog.tsx';
+import { useClock } from './stale.tsx';
 
 /** All that is known of one lease, kept up to date while it is open. */
 export function Detail({
@@ -14,6 +15,7 @@ export function Detail({
   readonly onClose: () => void;
 }) {
   const row = useSignal(state.rows)?.find((r) => r.key === leaseKey);
+  const now = useClock();
   if (!row) {
     return (
       <Dialog title={leaseKey} onClose={onClose}>
@@ -24,6 +26,15 @@ export function Detail({
   const { lease, peer } = row;
   const facts: readonly (readonly [string, string])[] = [
     ['State', row.words],
+    ...(peer?.problem && peer.problem !== row.words ? [['Not served', peer.problem] as const] : []),
+    [
+      'Time left',
+      lease.reservation
+        ? 'a reservation does not run out'
+        : row.endsAt === null
+          ? 'not known yet'
+          : duration((row.endsAt - now) / 1000),
+    ],
     ['Subnets', row.subnets.join(', ')],
     ['Address', row.address || '–'],
     ['Backend', row.backend || '–'],

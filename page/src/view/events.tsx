@@ -1,5 +1,5 @@
 import { useMemo, useState } from 'preact/hooks';
-import { EVENT_KINDS, type EventKind } from '../../../src/api/eventKinds.ts';
+import { EVENT_KINDS } from '../../../src/api/eventKinds.ts';
 import type { State } from '../data/state.ts';
 import { type EventFilter, filterEvents, MOST_EVENTS, type SeenEvent } from '../model/eventLog.ts';
 import { subnetOfKey } from '../model/matrix.ts';
@@ -33,13 +33,8 @@ function Subject({ event }: { readonly event: SeenEvent }) {
 /** What happened, newest first. */
 export function Events({ state }: { readonly state: State }) {
   const events = useSignal(state.events);
-  const [filter, setFilter] = useState<EventFilter>({ kinds: new Set(), level: 'info' });
+  const [filter, setFilter] = useState<EventFilter>({ kind: 'all', level: 'info' });
   const shown = useMemo(() => filterEvents(events, filter), [events, filter]);
-  const toggle = (kind: EventKind) => {
-    const kinds = new Set(filter.kinds);
-    if (!kinds.delete(kind)) kinds.add(kind);
-    setFilter({ ...filter, kinds });
-  };
   return (
     <section id="events" aria-labelledby="events-title" tabIndex={-1}>
       <div class="title">
@@ -52,6 +47,18 @@ export function Events({ state }: { readonly state: State }) {
         </span>
         <span class="push" />
         <label>
+          Kind{' '}
+          <select
+            id="event-kind"
+            value={filter.kind}
+            onChange={(e) => setFilter({ ...filter, kind: e.currentTarget.value as EventFilter['kind'] })}
+          >
+            {['all', ...EVENT_KINDS].map((kind) => (
+              <option key={kind}>{kind}</option>
+            ))}
+          </select>
+        </label>
+        <label>
           At least{' '}
           <select
             value={filter.level}
@@ -63,14 +70,6 @@ export function Events({ state }: { readonly state: State }) {
           </select>
         </label>
       </div>
-      <fieldset class="kinds">
-        <legend class="vh">Kinds of events; none chosen: all</legend>
-        {EVENT_KINDS.map((kind) => (
-          <button key={kind} type="button" aria-pressed={filter.kinds.has(kind)} onClick={() => toggle(kind)}>
-            {kind}
-          </button>
-        ))}
-      </fieldset>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by keyboard */}
       <div class="scroll log" role="log" aria-label="Events, newest first" aria-live="off" tabIndex={0}>
         {shown.length === 0 ? (

@@ -48,6 +48,7 @@ export function Grid(props: GridProps) {
   const [zoom, setZoom] = useState(0);
   const [active, setActive] = useState({ row: 0, col: 0 });
   const [hovered, setHovered] = useState<{ row: number; col: number } | undefined>(undefined);
+  const [focused, setFocused] = useState(false);
   const from = useRef({ row: 0, col: 0 });
   const cellId = useId();
 
@@ -105,7 +106,8 @@ export function Grid(props: GridProps) {
     e.stopPropagation();
   };
 
-  const inspected = hovered && hovered.row < rows && hovered.col < cols ? hovered : at;
+  const pointed = hovered && hovered.row < rows && hovered.col < cols ? hovered : focused ? at : undefined;
+  const inspected = pointed ?? at;
   const cursor = {
     left: `${(inspected.col - col0) * pixels}px`,
     top: `${(inspected.row - row0) * pixels}px`,
@@ -114,13 +116,22 @@ export function Grid(props: GridProps) {
   };
   return (
     <div class="gridbox" ref={box}>
-      <div class="gridwrap">
+      <div class={isNamed ? 'gridwrap named' : 'gridwrap'}>
         {isNamed && (
           <div class="names" aria-hidden="true" style={{ width: `${NAME_WIDTH}px` }}>
-            {names.map((name, i) => (
+            {names.slice(row0, row0 + layout.rows).map((name, i) => (
               <div key={name} style={{ height: `${layout.cell}px`, lineHeight: `${layout.cell}px` }}>
-                {name} <b>{i + 1}</b>
+                {name} <b>{row0 + i + 1}</b>
               </div>
+            ))}
+          </div>
+        )}
+        {isNamed && (
+          <div class="numbers" aria-hidden="true" style={{ left: `${NAME_WIDTH}px` }}>
+            {names.slice(col0, col0 + layout.cols).map((name, i) => (
+              <b key={name} style={{ width: `${layout.cell}px` }}>
+                {col0 + i + 1}
+              </b>
             ))}
           </div>
         )}
@@ -136,6 +147,8 @@ export function Grid(props: GridProps) {
           aria-describedby={`${props.id}-keys`}
           style={{ width: `${w}px`, height: `${h}px` }}
           onKeyDown={onKey}
+          onFocus={() => setFocused(true)}
+          onBlur={() => setFocused(false)}
         >
           <canvas
             ref={canvas}
@@ -160,7 +173,7 @@ export function Grid(props: GridProps) {
         </div>
       </div>
       <div class="inspect">
-        <p aria-hidden="true">{describe(inspected.row, inspected.col)}</p>
+        <p aria-hidden="true">{pointed && describe(pointed.row, pointed.col)}</p>
         <button type="button" aria-label="Zoom out" disabled={zoom === 0} onClick={() => setZoom(zoom - 1)}>
           −
         </button>

@@ -74,18 +74,20 @@ function Lease({ status, at }: { readonly status: StatusJson; readonly at: numbe
 
 function Peers({ status }: { readonly status: StatusJson }) {
   const { reachable, lossy, unreachable, unprobed, lowered } = status.paths;
+  const unserved = Math.max(0, status.peers - reachable - lossy - unreachable - unprobed);
   const rest = [
     unreachable > 0 && `${unreachable} unreachable`,
     lossy > 0 && `${lossy} lossy`,
-    lowered > 0 && `${lowered} with a lowered MTU`,
-    unprobed > 0 && `${unprobed} not probed yet`,
+    lowered > 0 && `${lowered} of lowered MTU`,
+    unprobed > 0 && `${unprobed} not probed`,
+    unserved > 0 && `${unserved} without a path`,
   ].filter(Boolean);
   return (
     <>
       <strong>
-        {reachable + lossy} of {status.peers}
+        {reachable + lossy} of {status.peers} <small>reachable</small>
       </strong>
-      <span>reachable{rest.length > 0 ? `; ${rest.join(', ')}` : ''}</span>
+      <span>{rest.join(', ')}</span>
     </>
   );
 }
@@ -181,11 +183,11 @@ function Facts({ status, at }: { readonly status: StatusJson; readonly at: numbe
         <dt>Kernel</dt>
         <dd>
           <strong>
-            {inSync.toLocaleString('en')} of {desired.toLocaleString('en')}
+            {inSync.toLocaleString('en')} of {desired.toLocaleString('en')} <small>in sync</small>
           </strong>
           <span>
-            objects in sync{failing > 0 ? `, ${failing} failing` : ''}
-            {repairs > 0 ? `; ${count(repairs, 'repair')}` : ''}
+            {failing > 0 ? `${count(failing, 'object')} failing, ` : ''}
+            {repairs > 0 ? count(repairs, 'repair') : 'nothing repaired'}
           </span>
         </dd>
       </div>

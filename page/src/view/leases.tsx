@@ -23,8 +23,8 @@ const WORDS: Readonly<Record<SlotState, string>> = {
   free: 'free',
   leased: 'leased',
   reserved: 'reserved',
-  silent: 'its node does not answer',
-  expiring: 'running out',
+  silent: 'node does not answer',
+  expiring: 'running out: not renewed in time',
   ours: 'ours',
 };
 
@@ -53,7 +53,7 @@ function SpaceMap({
         codes={painted.states}
         inks={INKS}
         height={260}
-        describe={(row, col) => cellText(space, painted, row * space.cols + col)}
+        describe={(row, col) => cellText(space, painted, row * space.cols + col, Date.now())}
         onPick={(row, col) => {
           const owner = painted.owners.get(row * space.cols + col)?.[0];
           if (owner) onOpen(owner);

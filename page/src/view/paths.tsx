@@ -19,7 +19,7 @@ const COLOURS: Readonly<Record<string, string>> = {
 
 /** By code: nobody has told, then the characters of CELLS. */
 const INKS: readonly Ink[] = [
-  { colour: '--cell-untold' },
+  { colour: '--cell-untold', sign: '?', signColour: '--ink-soft' },
   ...Array.from(CELLS, (char): Ink => {
     const sign = SIGNS[char];
     return {

@@ -1,25 +1,55 @@
 import { useId, useMemo, useRef, useState } from 'preact/hooks';
-import { arrange, type Column, type LeaseRow, type Sorting } from '../model/rows.ts';
+import { arrange, type Column, type Sorting } from '../model/arrange.ts';
+import type { LeaseRow } from '../model/rows.ts';
 import { moved, scrollTo, windowOf } from '../model/virtual.ts';
-import { count, rate, roundTrip } from '../model/words.ts';
+import { bits, briefly, count, duration, roundTrip } from '../model/words.ts';
+import { useClock } from './stale.tsx';
 
-const HEADS: readonly { readonly column: Column; readonly text: string; readonly numeric?: true }[] = [
+const HEADS: readonly { readonly column: Column; readonly text: string; readonly unit?: string }[] = [
   { column: 'subnet', text: 'Subnet' },
   { column: 'address', text: 'Address' },
   { column: 'state', text: 'State' },
-  { column: 'health', text: 'Path' },
-  { column: 'rtt', text: 'RTT', numeric: true },
-  { column: 'loss', text: 'Loss', numeric: true },
-  { column: 'mtu', text: 'MTU', numeric: true },
-  { column: 'in', text: 'In', numeric: true },
-  { column: 'out', text: 'Out', numeric: true },
+  { column: 'left', text: 'Left' },
+  { column: 'path', text: 'Path' },
+  { column: 'mtu', text: 'MTU' },
+  { column: 'in', text: 'In', unit: 'bit/s' },
+  { column: 'out', text: 'Out', unit: 'bit/s' },
 ];
+/** What one looks for is at the top when one sorts by it: what is large or bad, but the first address and the next to end. */
+const ASCENDS: readonly Column[] = ['subnet', 'address', 'left'];
 
-/** Pixels; style.css says the same. */
+/** Pixels; styles/leases.css says the same. */
 const ROW = 30;
 const HEIGHT = 18 * ROW;
 
-const SIGN = { reachable: '✓', lossy: '~', unreachable: '×', unprobed: '·' } as const;
+/** Health and round trip of a path, in few words. */
+function pathText({ health, rtt, loss }: LeaseRow): string {
+  switch (health) {
+    case 'reachable':
+      return `✓ ${rtt === null ? 'reachable' : roundTrip(rtt)}`;
+    case 'lossy':
+      return `~ ${Math.round((loss ?? 0) * 100)} % lost`;
+    case 'unreachable':
+      return '× unreachable';
+    case 'unprobed':
+      return '· not probed';
+    case null:
+      return '–';
+  }
+}
+
+/** How long a lease has left, counted down. */
+function Left({ row }: { readonly row: LeaseRow }) {
+  const now = useClock();
+  if (row.endsAt === null) return <>–</>;
+  const left = (row.endsAt - now) / 1000;
+  return (
+    <span title={duration(left)}>
+      {row.state === 'expiring' && <span aria-hidden="true">! </span>}
+      {left <= 0 && row.state === 'expiring' ? 'over' : briefly(left)}
+    </span>
+  );
+}
 
 function cell(row: LeaseRow, column: Column): string {
   switch (column) {
@@ -27,21 +57,33 @@ function cell(row: LeaseRow, column: Column): string {
       return row.subnets.join(', ');
     case 'address':
       return row.address || '–';
-    case 'state':
-      return row.words;
-    case 'health':
-      return row.health ? `${SIGN[row.health]} ${row.health}` : '–';
-    case 'rtt':
-      return row.rtt === null ? '–' : roundTrip(row.rtt);
-    case 'loss':
-      return row.loss === null ? '–' : `${Math.round(row.loss * 100)} %`;
+    case 'path':
+      return pathText(row);
     case 'mtu':
       return row.mtu === null ? '–' : String(row.mtu);
     case 'in':
-      return row.inRate === null ? '–' : rate(row.inRate);
+      return row.inRate === null ? '–' : bits(row.inRate);
     case 'out':
-      return row.outRate === null ? '–' : rate(row.outRate);
+      return row.outRate === null ? '–' : bits(row.outRate);
+    default:
+      return row.words;
   }
+}
+
+function Cell({ row, column }: { readonly row: LeaseRow; readonly column: Column }) {
+  const text = cell(row, column);
+  if (column === 'subnet')
+    return (
+      <th class="c-subnet" scope="row" title={text}>
+        {text}
+      </th>
+    );
+  const mood = column === 'path' ? (row.health ?? '') : '';
+  return (
+    <td class={`c-${column} ${mood}`} title={column === 'state' || column === 'address' ? text : undefined}>
+      {column === 'left' ? <Left row={row} /> : text}
+    </td>
+  );
 }
 
 /** All leases; only the rows in sight are in the document. */
@@ -86,8 +128,7 @@ export function Table({
   const sortBy = (column: Column) =>
     setSorting({
       column,
-      // What is large or bad is what one looks for.
-      descending: sorting.column === column ? !sorting.descending : !['subnet', 'address'].includes(column),
+      descending: sorting.column === column ? !sorting.descending : !ASCENDS.includes(column),
     });
 
   return (
@@ -130,17 +171,18 @@ export function Table({
         >
           <thead>
             <tr aria-rowindex={1}>
-              {HEADS.map(({ column, text, numeric }) => (
+              {HEADS.map(({ column, text, unit }) => (
                 <th
                   key={column}
                   scope="col"
-                  class={numeric ? 'num' : ''}
+                  class={`c-${column}`}
                   aria-sort={
                     sorting.column === column ? (sorting.descending ? 'descending' : 'ascending') : 'none'
                   }
                 >
                   <button type="button" onClick={() => sortBy(column)}>
                     {text}
+                    {unit && <small> {unit}</small>}
                     <span aria-hidden="true">
                       {sorting.column === column ? (sorting.descending ? ' ▾' : ' ▴') : ''}
                     </span>
@@ -152,7 +194,7 @@ export function Table({
           <tbody>
             {first > 0 && (
               <tr class="space" aria-hidden="true" style={{ height: `${first * ROW}px` }}>
-                <td colSpan={HEADS.length} />
+                <td />
               </tr>
             )}
             {shown.slice(first, end).map((row, i) => {
@@ -162,32 +204,20 @@ export function Table({
                   key={row.key}
                   aria-rowindex={index + 2}
                   id={index === at ? activeId : undefined}
-                  class={`${row.state} ${row.peer?.problem ? 'trouble' : ''} ${index === at ? 'active' : ''}`}
+                  class={`${row.state} ${row.isTrouble ? 'trouble' : ''} ${index === at ? 'active' : ''}`}
                   aria-selected={index === at}
                   onMouseDown={() => setActive(row.key)}
                   onClick={() => onOpen(row)}
                 >
-                  {HEADS.map(({ column, numeric }) =>
-                    column === 'subnet' ? (
-                      <th key={column} scope="row">
-                        {cell(row, column)}
-                      </th>
-                    ) : (
-                      <td
-                        key={column}
-                        title={column === 'state' ? row.words : undefined}
-                        class={`${numeric ? 'num' : ''} ${column === 'health' ? (row.health ?? '') : ''}`}
-                      >
-                        {cell(row, column)}
-                      </td>
-                    ),
-                  )}
+                  {HEADS.map(({ column }) => (
+                    <Cell key={column} row={row} column={column} />
+                  ))}
                 </tr>
               );
             })}
             {end < shown.length && (
               <tr class="space" aria-hidden="true" style={{ height: `${(shown.length - end) * ROW}px` }}>
-                <td colSpan={HEADS.length} />
+                <td />
               </tr>
             )}
           </tbody>
