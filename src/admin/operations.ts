@@ -1,4 +1,4 @@
-import type { LeaseChangeJson, NetworkChangeJson } from '../api/shapes.ts';
+import type { LeaseChangeJson, NetworkChangeJson } from '../api/changes.ts';
 import { chooseBackend } from '../backends/registry.ts';
 import { parseNetworkConfig } from '../config/network.ts';
 import { DEFAULTS, KEYS } from '../contract.ts';

@@ -1,8 +1,8 @@
 import * as v from 'valibot';
 import type { ReleaseRequest, ReserveRequest, SetNetworkRequest } from '../admin/operations.ts';
+import type { LeaseChangeJson, NetworkChangeJson } from '../api/changes.ts';
 import type { Asked } from '../api/client.ts';
 import { RefusedError, SilentError } from '../api/faults.ts';
-import type { LeaseChangeJson, NetworkChangeJson } from '../api/shapes.ts';
 import type { ClientOptions } from '../config/commands.ts';
 import { EXIT } from '../contract.ts';
 import { LodenError } from '../errors.ts';

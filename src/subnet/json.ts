@@ -1,35 +1,7 @@
+import type { LeaseJson, LeasesJson } from '../api/leases.ts';
 import { formatAddr } from '../net/addr.ts';
 import { formatPrefix } from '../net/prefix.ts';
-import { type BackendData, compareLeases, type Lease, type LeaseSnapshot } from './types.ts';
-
-/** A lease as `/v1/leases`, `/v1/status` and `loden leases --json` show it; see docs/contracts.md. */
-export interface LeaseJson {
-  readonly key: string;
-  readonly subnets: readonly string[];
-  readonly publicIP: string | null;
-  readonly publicIPv6: string | null;
-  readonly backend: string | null;
-  readonly data: BackendData;
-  readonly dataV6: BackendData;
-  readonly node: string | null;
-  readonly instance: string | null;
-  readonly reservation: boolean;
-  /** Decimal, like the revisions: they are int64. */
-  readonly etcdLease: string | null;
-  readonly createRevision: string;
-  readonly modRevision: string;
-  /** It is the lease of the daemon that was asked. */
-  readonly self: boolean;
-}
-
-/** What `GET /v1/leases` answers. */
-export interface LeasesJson {
-  readonly revision: string;
-  readonly source: 'daemon' | 'etcd';
-  /** By subnet. */
-  readonly leases: readonly LeaseJson[];
-  readonly setAside: readonly { readonly key: string; readonly reason: string }[];
-}
+import { compareLeases, type Lease, type LeaseSnapshot } from './types.ts';
 
 export function leaseJson(lease: Lease, self: boolean): LeaseJson {
   const v4 = lease.endpoints.get(4);

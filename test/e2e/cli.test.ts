@@ -1,9 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { EventsJson, PeersJson, StatusJson } from '../../src/api/shapes.ts';
+import type { EventsJson, LeaseJson, LeasesJson, PeersJson, StatusJson } from '../../src/api/shapes.ts';
 import { EXIT } from '../../src/contract.ts';
-import type { LeaseJson, LeasesJson } from '../../src/subnet/json.ts';
 import { Cluster } from '../support/cluster.ts';
 import { bothWays, lossless } from '../support/flow.ts';
 import { type Host, LODEN } from '../support/host.ts';

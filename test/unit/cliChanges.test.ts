@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import type http from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import type { NetworkChangeJson } from '../../src/api/shapes.ts';
+import type { NetworkChangeJson } from '../../src/api/changes.ts';
 import { EXIT } from '../../src/contract.ts';
 import { EVIL } from '../fake/apiValues.ts';
 import { ALL, CONFIG, cliDaemon, PLANNED, RESERVED } from '../fake/cliDaemon.ts';

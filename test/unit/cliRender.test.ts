@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { LeaseChangeJson, NetworkChangeJson } from '../../src/api/shapes.ts';
+import type { LeaseChangeJson, NetworkChangeJson } from '../../src/api/changes.ts';
+import type { LeasesJson } from '../../src/api/shapes.ts';
 import { paint } from '../../src/cli/paint.ts';
 import { renderLeaseChange, renderNetworkChange } from '../../src/cli/render/changes.ts';
 import { renderEvent } from '../../src/cli/render/events.ts';
@@ -7,7 +8,7 @@ import { changesOf, renderChange, renderLease } from '../../src/cli/render/lease
 import { byTrouble, renderPeers, troubleOf } from '../../src/cli/render/peers.ts';
 import { renderStatus } from '../../src/cli/render/status.ts';
 import { bytes, cell, count, duration, fitting, milliseconds } from '../../src/cli/render.ts';
-import { type LeasesJson, leaseJson } from '../../src/subnet/json.ts';
+import { leaseJson } from '../../src/subnet/json.ts';
 import { printable, printableLines } from '../../src/text.ts';
 import { BROKEN, EVENTS, EVIL, NODE, NOW, OFFLOAD, PEERS, STATUS } from '../fake/apiValues.ts';
 import { peer } from '../fake/overlay.ts';

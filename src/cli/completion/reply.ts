@@ -1,5 +1,5 @@
+import type { LeaseJson } from '../../api/shapes.ts';
 import { DEFAULTS } from '../../contract.ts';
-import type { LeaseJson } from '../../subnet/json.ts';
 import { printable } from '../../text.ts';
 import type { Command, Io } from '../command.ts';
 import { type Completion, complete } from './complete.ts';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import type { NetworkChangeJson } from '../../api/shapes.ts';
+import type { NetworkChangeJson } from '../../api/changes.ts';
 import type { ClientOptions } from '../../config/commands.ts';
 import { EXIT } from '../../contract.ts';
 import { LodenError } from '../../errors.ts';

@@ -1,6 +1,7 @@
+import type { LeasesJson } from '../../api/shapes.ts';
 import type { ClientOptions } from '../../config/commands.ts';
 import type { EtcdOptions } from '../../config/etcd.ts';
-import { type LeasesJson, leasesJson } from '../../subnet/json.ts';
+import { leasesJson } from '../../subnet/json.ts';
 import type { LeaseSnapshot } from '../../subnet/types.ts';
 import { coloured, type Io } from '../command.ts';
 import { ask, fromEither } from '../daemon.ts';

@@ -1,8 +1,8 @@
+import type { LeaseJson, LeasesJson } from '../../api/shapes.ts';
 import type { ClientOptions } from '../../config/commands.ts';
 import { LodenError } from '../../errors.ts';
 import { show } from '../../fields.ts';
 import { parsePrefix } from '../../net/prefix.ts';
-import type { LeaseJson, LeasesJson } from '../../subnet/json.ts';
 import { coloured, type Io } from '../command.ts';
 import { paint } from '../paint.ts';
 import { renderLease } from '../render/leases.ts';

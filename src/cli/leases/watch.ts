@@ -1,6 +1,7 @@
 import { NoDaemonError, SilentError } from '../../api/faults.ts';
+import type { LeasesJson } from '../../api/shapes.ts';
 import type { LeasesOptions } from '../../config/commands.ts';
-import { type LeasesJson, leasesJson } from '../../subnet/json.ts';
+import { leasesJson } from '../../subnet/json.ts';
 import { coloured, type Io } from '../command.ts';
 import { WITHOUT } from '../daemon.ts';
 import { lasting, nudges } from '../nudges.ts';

@@ -1,4 +1,4 @@
-import type { LeaseChangeJson, NetworkChangeJson } from '../../api/shapes.ts';
+import type { LeaseChangeJson, NetworkChangeJson } from '../../api/changes.ts';
 import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
 import { cell, count } from '../render.ts';

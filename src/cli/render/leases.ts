@@ -1,4 +1,4 @@
-import type { LeaseJson, LeasesJson } from '../../subnet/json.ts';
+import type { LeaseJson, LeasesJson } from '../../api/shapes.ts';
 import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
 import { type Cell, type Columns, cell, count, fitting, leftOutWords, widthOf } from '../render.ts';

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { releaseSubnet, reserveSubnet, setNetwork } from '../../admin/operations.ts';
-import type { LeaseChangeJson } from '../../api/shapes.ts';
+import type { LeaseChangeJson } from '../../api/changes.ts';
 import { Refusal } from '../../subnet/adminNode.ts';
 import { ApiError, badRequest } from '../http/errors.ts';
 import { flag } from '../http/query.ts';
