@@ -16,7 +16,6 @@ import type { Identity } from '../subnet/api.ts';
 import { StateDir } from '../subnet/stateDir.ts';
 import { EtcdStore } from '../subnet/store.ts';
 import { readSubnetEnv } from '../subnet/subnetEnv.ts';
-import { countTraffic } from './counting.ts';
 import { Daemon } from './daemon.ts';
 import { endpointAddrs } from './endpoints.ts';
 import { EventLog } from './events/log.ts';
@@ -27,14 +26,14 @@ import { ChangeLog, type Logger, openLog } from './log.ts';
 import { MacBook } from './macBook.ts';
 import { derivedMac } from './macs.ts';
 import { Notifier } from './notify.ts';
-import { openProbing } from './openProbing.ts';
 import { serveOperators } from './operators.ts';
-import { PathWatch } from './probing.ts';
-import { countPaths } from './routes/paths.ts';
+import { countPaths } from './pathCounts.ts';
+import { PathWatch } from './pathWatch.ts';
+import { openProbing } from './probing.ts';
 import { stopSignal } from './signals.ts';
 import { statusJson } from './status.ts';
 import { SubnetFile } from './subnetFile.ts';
-import { NO_TRAFFIC } from './traffic.ts';
+import { countNothing, countTraffic } from './traffic.ts';
 import { Watch } from './watch.ts';
 
 /**
@@ -106,7 +105,7 @@ async function compose(
   const notifier = new Notifier(env);
   stack.defer(() => notifier.stopping());
 
-  const kernel = NetlinkKernel.open({ txChecksums: options.probeInterval > 0 });
+  const kernel = NetlinkKernel.open({ txChecksums: true });
   stack.defer(() => kernel.close());
   const observer = new Observer(kernel, {
     onError: (err) =>
@@ -204,9 +203,15 @@ async function compose(
     ask: (etcdLease) => store.timeToLive(etcdLease),
   });
   stack.defer(() => lifetimes.stop());
+  const traffic = options.peerCounters ? stack.use(countTraffic(daemon, observer.state)) : countNothing();
   const context = {
     cni: () => cni.json(),
-    problems: () => [...daemon.problems(), ...paths.problems(), ...cni.problems()],
+    problems: () => [
+      ...daemon.problems(),
+      ...paths.problems(),
+      ...cni.problems(),
+      ...(traffic.problem === null ? [] : [traffic.problem]),
+    ],
     node: () => identity.node,
     instance: identity.instance,
     startedAt,
@@ -232,7 +237,7 @@ async function compose(
       probing,
       reactions: paths,
       lifetimes,
-      traffic: options.peerCounters ? stack.use(countTraffic(daemon, observer.state)) : NO_TRAFFIC,
+      traffic,
       status: () => statusJson(daemon, context),
     },
     stack,

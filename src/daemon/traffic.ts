@@ -1,9 +1,12 @@
 import type { TrafficJson } from '../api/shapes.ts';
-import type { PeerCounters } from '../kernel/peerCounters.ts';
+import { PeerCounters } from '../kernel/peerCounters.ts';
 import { type Counted, type CounterWish, isCountable, placeOf } from '../kernel/peerCountersText.ts';
 import { Slices } from '../kernel/slices.ts';
+import type { ObservedState } from '../kernel/state.ts';
 import type { Prefix } from '../net/prefix.ts';
-import type { SubnetKey } from '../subnet/types.ts';
+import { type SubnetKey, subnetOf } from '../subnet/types.ts';
+import type { Daemon } from './daemon.ts';
+import { leaseView } from './overlay.ts';
 
 /** Packets and bytes to and from each peer. */
 export interface Traffic {
@@ -18,8 +21,11 @@ export interface Traffic {
   readonly problem: string | null;
 }
 
-/** Without --peer-counters. */
-export const NO_TRAFFIC: Traffic = { of: () => null, refresh: async () => {}, problem: null };
+/** With --peer-counters=false. What an earlier daemon has left is removed; where nft is missing there is nothing. */
+export function countNothing(counters: Pick<PeerCounters, 'remove'> = new PeerCounters()): Traffic {
+  counters.remove().catch(() => {});
+  return { of: () => null, refresh: async () => {}, problem: null };
+}
 
 /** One family of a peer, and the device that its packets take. */
 export interface CountedPeer {
@@ -111,7 +117,7 @@ export class KernelTraffic implements Traffic, AsyncDisposable {
         this.#problem = null;
       })
       .catch((cause: Error) => {
-        this.#problem = cause.message;
+        this.#problem = `packets to and from peers are not counted: ${cause.message}`;
         this.#failedAt = this.#now();
         this.#counted = undefined;
       })
@@ -142,6 +148,7 @@ export class KernelTraffic implements Traffic, AsyncDisposable {
       // Behind a reading that is under way. It fails where nft is missing, and then nothing has been counted.
       this.#next(() => {
         this.#counted = undefined;
+        this.#problem = null;
         this.#roll = undefined;
         this.#readAt = Number.NEGATIVE_INFINITY;
         return this.#parts.counters.remove();
@@ -190,3 +197,32 @@ export class KernelTraffic implements Traffic, AsyncDisposable {
     };
   }
 }
+
+/** An Ethernet header, which the kernel counts with a packet that leaves the device. */
+const ETHERNET = 14;
+
+/** Those whose packets the kernel forwards: a forwarder in user space counts its own. */
+function* countedPeers({ asked }: Pick<Daemon, 'asked'>): Generator<CountedPeer | undefined> {
+  if (!asked) return;
+  const { network, held, served, host } = asked;
+  const { backend, config } = network;
+  if (backend.forwarding || !backend.paths) return;
+  const view = leaseView(network, held, served);
+  for (const path of backend.paths(config, view, host)) {
+    const lease = path && view.peers.get(path.key);
+    const subnet = lease && subnetOf(lease, path.family);
+    yield subnet && { key: path.key, subnet, dev: path.dev };
+  }
+}
+
+/** Counters of the kernel for the peers that a daemon serves. */
+export const countTraffic = (
+  daemon: Pick<Daemon, 'asked'>,
+  state: Pick<ObservedState, 'link'>,
+): KernelTraffic =>
+  new KernelTraffic({
+    counters: new PeerCounters(),
+    peers: () => countedPeers(daemon),
+    facts: () => daemon.asked,
+    header: (device) => (state.link(device)?.mac === undefined ? 0 : ETHERNET),
+  });

@@ -121,8 +121,10 @@ test('packets to and from each peer are counted from the first question on', asy
   await a.restart();
   expect((await traffic(keyB))!.outPackets).toBeGreaterThanOrEqual(counted!.outPackets);
   await a.stop();
+  expect(await tables()).toContain(NFT_COUNTERS);
   await a.start({ args: ['--peer-counters=false'] });
   expect(await traffic(keyB)).toBeNull();
+  await until('the table to be gone', async () => !(await tables()).includes(NFT_COUNTERS));
 });
 
 test('a host that dies raises alerts, which name it and what to read', async () => {

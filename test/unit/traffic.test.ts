@@ -17,13 +17,15 @@ function setup(): {
   readonly calls: string[];
   facts: object;
   listed: number;
+  failure: string | undefined;
 } {
   const calls: string[] = [];
-  const world = { calls, facts: {}, listed: 0 };
+  const world = { calls, facts: {}, listed: 0, failure: undefined as string | undefined };
   const traffic = new KernelTraffic({
     counters: {
       read: async (wish) => {
         calls.push('read');
+        if (world.failure !== undefined) throw new Error(world.failure);
         return nothingCounted(wish);
       },
       remove: async () => {
@@ -96,4 +98,22 @@ test('who does not want it counted begins nothing and prolongs nothing, and is t
   expect(calls).toEqual(['read', 'read']);
   await vi.advanceTimersByTimeAsync(1);
   expect(calls).toEqual(['read', 'read', 'remove']);
+});
+
+test('why nobody counts is told until it is counted again, or nobody wants it any more', async () => {
+  const world = setup();
+  world.failure = 'nft is not installed';
+  await world.traffic.refresh();
+  const words = 'packets to and from peers are not counted: nft is not installed';
+  expect(world.traffic.problem).toBe(words);
+  await vi.advanceTimersByTimeAsync(10_000);
+  world.failure = undefined;
+  await world.traffic.refresh();
+  expect(world.traffic.problem).toBeNull();
+  world.failure = 'nft is not installed';
+  await vi.advanceTimersByTimeAsync(1_000);
+  await world.traffic.refresh();
+  expect(world.traffic.problem).toBe(words);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(world.traffic.problem).toBeNull();
 });
