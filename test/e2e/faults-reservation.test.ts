@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import type { EventsJson, MatrixJson, PeersJson } from '../../src/api/shapes.ts';
+import type { MatrixJson } from '../../src/api/matrix.ts';
+import type { EventsJson, PeersJson } from '../../src/api/shapes.ts';
 import { Cluster } from '../support/cluster.ts';
 import { bothWays, lossless } from '../support/flow.ts';
 import type { Host } from '../support/host.ts';

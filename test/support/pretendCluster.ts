@@ -1,9 +1,9 @@
 import { RTT_CLASSES } from '../../src/api/cell.ts';
+import type { MatrixJson } from '../../src/api/matrix.ts';
 import type {
   LeaseJson,
   LeasesJson,
   LifetimesJson,
-  MatrixJson,
   PathJson,
   PeerJson,
   PeersJson,

@@ -2,7 +2,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { CELLS, cellOf, cellWords, worseCell } from '../../src/api/cell.ts';
-import type { RowJson } from '../../src/api/shapes.ts';
+import type { RowJson } from '../../src/api/matrix.ts';
 import { rowFetcher } from '../../src/daemon/matrix/fetch.ts';
 import { Gatherer, type MatrixNode } from '../../src/daemon/matrix/gather.ts';
 import { MOST_NODES, matrixText } from '../../src/daemon/matrix/matrix.ts';

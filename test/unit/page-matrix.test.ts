@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { decodeMatrix, matrixText, subnetOfKey, troublesOf } from '../../page/src/model/matrix.ts';
-import type { MatrixJson } from '../../src/api/shapes.ts';
+import type { MatrixJson } from '../../src/api/matrix.ts';
 
 describe('the matrix', () => {
   const json = (rows: readonly (string | null)[]): MatrixJson => ({

@@ -1,9 +1,9 @@
+import type { MatrixJson } from '../../../src/api/matrix.ts';
 import type {
   EventJson,
   LeaseJson,
   LeasesJson,
   LifetimesJson,
-  MatrixJson,
   PeersJson,
   StatusJson,
 } from '../../../src/api/shapes.ts';

@@ -1,5 +1,5 @@
 import { CELLS, cellWords } from '../../../src/api/cell.ts';
-import type { MatrixJson } from '../../../src/api/shapes.ts';
+import type { MatrixJson } from '../../../src/api/matrix.ts';
 
 /** The matrix of probes as numbers; pure. */
 

@@ -1,4 +1,4 @@
-import type { RowJson } from '../../api/shapes.ts';
+import type { RowJson } from '../../api/matrix.ts';
 import { http } from '../../http.ts';
 import { type Addr, formatAddr } from '../../net/addr.ts';
 import { parseRow } from './row.ts';

@@ -1,4 +1,4 @@
-import type { MatrixJson } from '../../api/shapes.ts';
+import type { MatrixJson } from '../../api/matrix.ts';
 import { compareLeases, type Lease } from '../../subnet/types.ts';
 import { isUnclaimed } from '../../subnet/unclaimed.ts';
 import type { Daemon } from '../daemon.ts';

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { CELLS, cellOf, worseCell } from '../../api/cell.ts';
-import type { RowJson } from '../../api/shapes.ts';
+import type { RowJson } from '../../api/matrix.ts';
 import type { PathReport, Probing } from '../../probe/types.ts';
 import type { Reactions } from '../routes/parts.ts';
 
