@@ -10,7 +10,7 @@ import { ForwardingFeed } from './forwarding.ts';
 import type { ChangeLog, Logger } from './log.ts';
 import type { NetworkInForce } from './networkSource.ts';
 import { firewallRules, kernelObjects, leaseView } from './overlay.ts';
-import type { PathWatch } from './probing.ts';
+import type { PathWatch } from './pathWatch.ts';
 import { type Adjustments, NO_ADJUSTMENTS } from './reactions/adjust.ts';
 import type { ServedLeases } from './servedLeases.ts';
 

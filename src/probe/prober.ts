@@ -3,17 +3,13 @@ import { addon } from '../native/addon.ts';
 import { openProber, type ProberAddon } from '../native/prober.ts';
 import { sameAddr } from '../net/addr.ts';
 import { Asker } from './asker.ts';
+import type { Asking } from './asking.ts';
+import { askBoth, BOTH } from './datagrams.ts';
 import { Path } from './path.ts';
 import { Reports } from './reports.ts';
 import { PER_TICK, Schedule, TICK } from './schedule.ts';
-import {
-  type PathReport,
-  type ProbeCounters,
-  type Probing,
-  pathKey,
-  RTT_BOUNDS,
-  type Target,
-} from './types.ts';
+import { Tally } from './tally.ts';
+import { type PathReport, type ProbeCounters, type Probing, pathKey, type Target } from './types.ts';
 import { isTroubled } from './verdict.ts';
 import { CHECKSUM_EVERY, SMALL_OF_TROUBLED, visit, type Wish } from './visit.ts';
 
@@ -35,6 +31,8 @@ export interface ProberOptions {
 const MOST_VISITS = 64;
 /** Part of the interval by which rounds come sooner or later: nodes that were started together do not stay together. */
 const JITTER = 0.1;
+/** Milliseconds that somebody waits for a fresh answer: then what is known is told. */
+const LONGEST = 3_000;
 
 /** Asks peers, judges, and keeps what is known of each path. */
 export class Prober implements Probing {
@@ -46,8 +44,7 @@ export class Prober implements Probing {
   readonly #options: ProberOptions;
   readonly #random: () => number;
   readonly #now: () => number;
-  readonly #rtt = { buckets: new Array<number>(RTT_BOUNDS.length + 1).fill(0), sum: 0, count: 0 };
-  #lost = 0;
+  readonly #tally = new Tally();
   #generation = 0;
   #visits = 0;
   #round: NodeJS.Timeout | undefined;
@@ -74,42 +71,33 @@ export class Prober implements Probing {
   }
 
   get counters(): ProbeCounters {
-    return { sent: this.#asker.sent, received: this.#asker.received, rtt: this.#rtt, lost: this.#lost };
+    return this.#tally.with(this.#asker);
   }
 
-  setTargets(targets: Iterable<Target>): void {
+  async setTargets(targets: readonly Target[]): Promise<void> {
     if (this.#stopped) return;
     const generation = ++this.#generation;
+    const slices = new Slices();
     let count = 0;
-    const fresh: string[] = [];
     for (const target of targets) {
       const key = pathKey(target);
-      const path = this.#known.get(key);
+      const known = this.#known.get(key);
       // One that is named twice is the one it was first.
-      if (path?.generation === generation) continue;
+      if (known?.generation === generation) continue;
       count++;
-      if (!path) {
-        const made = new Path(target);
-        made.generation = generation;
-        this.#known.set(key, made);
-        fresh.push(key);
-      } else {
-        path.generation = generation;
-        if (this.#retarget(key, path, target)) fresh.push(key);
+      const path = known ?? new Path(target);
+      path.generation = generation;
+      if (!known) this.#known.set(key, path);
+      if (!known || this.#retarget(key, path, target)) this.#schedule.add(key, this.#now(), targets.length);
+      if (slices.isOver) {
+        this.#tick();
+        await slices.next();
+        // What was new is known to the schedule already.
+        if (this.#stopped || generation !== this.#generation) return;
       }
     }
     if (count < this.#known.size) {
       for (const [key, path] of this.#known) if (path.generation !== generation) this.#forget(key);
-    }
-    if (fresh.length > 0) void this.#enter(fresh);
-  }
-
-  /** Have new paths visited. The order in which thousands come is put together in slices. */
-  async #enter(names: readonly string[]): Promise<void> {
-    const slices = new Slices();
-    for (const name of names) {
-      if (this.#known.has(name)) this.#schedule.add(name, this.#now(), this.#known.size);
-      if (slices.isOver) await slices.next();
     }
     this.#tick();
   }
@@ -117,10 +105,30 @@ export class Prober implements Probing {
   async probeNow(key: string): Promise<PathReport | undefined> {
     const path = this.#known.get(key);
     if (!path || this.#stopped) return undefined;
+    let timer: NodeJS.Timeout | undefined;
+    const bound = new Promise<void>((over) => {
+      timer = setTimeout(over, LONGEST).unref();
+    });
+    await Promise.race([this.#freshVisit(key, path), bound]);
+    clearTimeout(timer);
+    return this.paths.get(key);
+  }
+
+  async #freshVisit(key: string, path: Path): Promise<void> {
     await path.visit;
     // Whoever else waited for that has begun one that serves us too.
     await (path.visit ?? this.#visit(key, path, { small: SMALL_OF_TROUBLED, checksum: true, fresh: true }));
-    return this.paths.get(key);
+  }
+
+  mayCheck(key: string): boolean {
+    const path = this.#known.get(key);
+    return path?.small.health === 'reachable' && (path.allowance?.has(this.#now(), BOTH) ?? true);
+  }
+
+  async checkNow(key: string, hurry: boolean): Promise<PathReport['checksum']> {
+    const path = this.#known.get(key);
+    if (!path || this.#stopped) return 'unknown';
+    return askBoth(path, hurry, this.#asking(key, path));
   }
 
   watch(keys: ReadonlySet<string>): void {
@@ -206,14 +214,7 @@ export class Prober implements Probing {
 
   #visit(key: string, path: Path, wish: Wish): Promise<void> {
     this.#visits++;
-    const run = visit(path, wish, {
-      ask: (...question) => this.#asker.ask(...question),
-      random: this.#random,
-      now: this.#now,
-      pause: (ms) => new Promise((done) => setTimeout(done, ms).unref()),
-      small: (rtt) => this.#count(rtt),
-      told: () => this.#told(key, path),
-    }).finally(() => {
+    const run = visit(path, wish, this.#asking(key, path)).finally(() => {
       this.#visits--;
       path.visit = undefined;
       if (this.#known.get(key) !== path) return;
@@ -223,21 +224,20 @@ export class Prober implements Probing {
     return run;
   }
 
+  #asking(key: string, path: Path): Asking {
+    return {
+      ask: (...question) => this.#asker.ask(...question),
+      random: this.#random,
+      now: this.#now,
+      pause: (ms) => new Promise((done) => setTimeout(done, ms).unref()),
+      small: (rtt) => this.#tally.count(rtt),
+      told: () => this.#told(key, path),
+    };
+  }
+
   #told(key: string, path: Path): void {
     if (this.#stopped || this.#known.get(key) !== path) return;
     const before = path.report;
     if (path.renew()) this.#options.onReport?.(path.report, before, key);
-  }
-
-  #count(rtt: number | undefined): void {
-    if (rtt === undefined) {
-      this.#lost++;
-      return;
-    }
-    const bucket = RTT_BOUNDS.findIndex((bound) => rtt <= bound);
-    const at = bucket < 0 ? RTT_BOUNDS.length : bucket;
-    this.#rtt.buckets[at] = this.#rtt.buckets[at]! + 1;
-    this.#rtt.sum += rtt;
-    this.#rtt.count++;
   }
 }

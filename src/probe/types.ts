@@ -66,10 +66,20 @@ export interface Probing {
   readonly interval: number;
   /** Peers asked in each round when nothing changes. */
   readonly sample: number;
-  /** All there is to probe. Whole, never a delta: what is new or changed is probed soon, what is gone is forgotten. */
-  setTargets(targets: Iterable<Target>): void;
-  /** Probe a path now, small, full-size and its checksum, within about three seconds; undefined: no such path. */
+  /**
+   * All there is to probe. Whole, never a delta: what is new or changed is probed soon, what is gone is forgotten. Taken in by slices; a later call
+   * overtakes one that is not through.
+   */
+  setTargets(targets: readonly Target[]): Promise<void>;
+  /** Probe a path now, small, full-size and its checksum: what is known then, after three seconds at most; undefined: no such path. */
   probeNow(key: string): Promise<PathReport | undefined>;
+  /** Is a path in order, and would {@link checkNow} be answered, for all that is known? */
+  mayCheck(key: string): boolean;
+  /**
+   * Do datagrams arrive whole now? One of each kind, and nothing that was known before counts. `hurry`: answers are waited for four round trips
+   * and 50 ms at least, else longer. `unknown`: nobody answers, the peer has answered too often already, or there is no such path.
+   */
+  checkNow(key: string, hurry: boolean): Promise<PathReport['checksum']>;
   /** Probe these paths in each round, until told otherwise: what was done about them is to be undone when its cause has gone. */
   watch(keys: ReadonlySet<string>): void;
   stop(): Promise<void>;

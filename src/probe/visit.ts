@@ -1,38 +1,16 @@
-import type { ProbeKind } from '../native/prober.ts';
 import type { Family } from '../net/addr.ts';
-import { Allowance } from './allowance.ts';
 import type { Outcome } from './asker.ts';
+import { type Asking, PATIENCE, PAUSE, patience } from './asking.ts';
+import { askChecksum } from './datagrams.ts';
 import type { Path } from './path.ts';
 import { afterSizes, foundBy, nextSizes, startSearch } from './search.ts';
-import { afterChecksum, afterSmall, FULL_LOST, FULL_PASSES, isOpen, isSuspected, SILENT } from './verdict.ts';
+import { afterSmall, FULL_LOST, FULL_PASSES, isOpen } from './verdict.ts';
 
 /** Bytes of a small probe's IP packet: 56 of payload, as ping sends. */
 export const smallSize = (family: Family): number => (family === 4 ? 84 : 104);
-/** Bytes of the IP packet of a datagram that asks for the checksum: 32 of payload. Always the same. */
-export const checksumSize = (family: Family): number => (family === 4 ? 60 : 80);
-/** Ports that datagrams are sent to: above those that Linux gives out to programs, where hardly anything listens. */
-export const PORTS = { first: 61_000, count: 4_536 } as const;
 
-/** Milliseconds that a small packet is waited for: four lost ones take less than three seconds. */
-const PATIENCE = 700;
-/** Milliseconds between two packets of which the first was refused at once: what refuses it may be about to change. */
-const PAUSE = 250;
-/** Answers to datagrams that are kept for whoever asks at once. */
-const KEPT = 3;
 /** Small probes of one visit at most: an undecided path is asked again in the next. */
 const MOST_SMALL = 8;
-
-export interface Prober {
-  ask(address: Uint8Array, kind: ProbeKind, size: number, port: number, timeout: number): Promise<Outcome>;
-  random(): number;
-  /** Monotonic, milliseconds. */
-  now(): number;
-  pause(ms: number): Promise<void>;
-  /** A small probe was answered after so many milliseconds, or lost. */
-  small(rtt: number | undefined): void;
-  /** Something was learnt. */
-  told(): void;
-}
 
 /** What is asked. */
 export interface Wish {
@@ -43,11 +21,8 @@ export interface Wish {
   readonly fresh: boolean;
 }
 
-/** Packets other than the first small ones are waited for according to how long those took. */
-const patience = (path: Path): number => Math.min(PATIENCE, 200 + 20 * (path.rtt ?? 50));
-
 /** Ask all there is to ask of one path, and judge. */
-export async function visit(path: Path, wish: Wish, by: Prober): Promise<void> {
+export async function visit(path: Path, wish: Wish, by: Asking): Promise<void> {
   path.visits++;
   await askSmall(path, wish.small, by);
   // Where small packets do not pass, large ones prove nothing.
@@ -57,7 +32,7 @@ export async function visit(path: Path, wish: Wish, by: Prober): Promise<void> {
   await checksum;
 }
 
-async function askSmall(path: Path, least: number, by: Prober): Promise<void> {
+async function askSmall(path: Path, least: number, by: Asking): Promise<void> {
   const { address, target } = path;
   for (let n = 0; n < MOST_SMALL && (n < least || isOpen(path.small)); n++) {
     const outcome = await by.ask(address, 'echo', smallSize(target.family), 0, PATIENCE);
@@ -74,7 +49,7 @@ async function askSmall(path: Path, least: number, by: Prober): Promise<void> {
   }
 }
 
-async function askFullSize(path: Path, by: Prober): Promise<void> {
+async function askFullSize(path: Path, by: Asking): Promise<void> {
   const { target, address } = path;
   const full = target.mtu;
   if (full <= smallSize(target.family)) return;
@@ -132,36 +107,6 @@ async function searchSize(
     const passed = sizes.filter((_, i) => outcomes[i]!.answered);
     const hints = outcomes.flatMap((o) => (o.answered || o.mtu === undefined ? [] : [o.mtu]));
     search = afterSizes(search, sizes, passed, hints.length > 0 ? Math.max(...hints) : undefined);
-  }
-}
-
-/**
- * Does a datagram whose checksum the device fills in arrive? If not, one that is complete is sent to the same port, and so on by turns: an answer
- * to the latter alone means something only when it comes again and again.
- */
-async function askChecksum(path: Path, fresh: boolean, by: Prober): Promise<void> {
-  const { address, target } = path;
-  const size = checksumSize(target.family);
-  path.allowance ??= new Allowance();
-  for (let n = 0; n < SILENT; n++) {
-    while (!path.allowance.has(by.now(), fresh ? 1 : 1 + KEPT)) {
-      if (!fresh) return;
-      await by.pause(PAUSE);
-      if (path.target !== target) return;
-    }
-    const port = PORTS.first + Math.floor(by.random() * PORTS.count);
-    const left = await by.ask(address, 'udp', size, port, patience(path));
-    const complete = left.answered ? left : await by.ask(address, 'raw-udp', size, port, patience(path));
-    if (path.target !== target) return;
-    if (complete.answered) path.allowance.use();
-    path.checksum = afterChecksum(
-      path.checksum,
-      left.answered,
-      left.answered ? undefined : complete.answered,
-    );
-    by.told();
-    // Nobody answers: somebody may listen at that port. Another, once.
-    if (!isSuspected(path.checksum) && (left.answered || complete.answered || n > 0)) return;
   }
 }
 

@@ -9,7 +9,7 @@ import {
   type ProberAddon,
 } from '../../src/native/prober.ts';
 import { addr, addrBytes } from '../../src/net/addr.ts';
-import { checksumSize } from '../../src/probe/visit.ts';
+import { checksumSize } from '../../src/probe/datagrams.ts';
 import { type FakePath, FakeProbers } from '../fake/proberAddon.ts';
 import { breakChecksums } from '../support/checksums.ts';
 import { thisProcess } from '../support/owner.ts';

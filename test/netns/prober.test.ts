@@ -1,9 +1,9 @@
 import { closeSync, openSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { addr } from '../../src/net/addr.ts';
+import { checksumSize } from '../../src/probe/datagrams.ts';
 import { Prober } from '../../src/probe/prober.ts';
 import { type PathReport, pathKey, type Target } from '../../src/probe/types.ts';
-import { checksumSize } from '../../src/probe/visit.ts';
 import type { SubnetKey } from '../../src/subnet/types.ts';
 import { breakChecksums, brokenPackets } from '../support/checksums.ts';
 import { Netns } from '../support/netns.ts';

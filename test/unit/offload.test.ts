@@ -9,6 +9,7 @@ import {
   type OffloadOptions,
   offloadNext,
   restoredOffload,
+  unattendedOffload,
   wantedOffload,
 } from '../../src/daemon/reactions/offload.ts';
 
@@ -20,6 +21,8 @@ class World {
   state: Offload = freeOffload(OPTIONS);
   now = 0;
   on: boolean | undefined = true;
+  /** Would somebody answer in a trial? */
+  ready = true;
   readonly told: string[] = [];
   checking: Extract<OffloadEffect, { effect: 'check' }> | undefined;
 
@@ -48,7 +51,7 @@ class World {
 
   wait(ms: number): this {
     this.now += ms;
-    return this.do({ event: 'tick' });
+    return this.do({ event: 'tick', ready: this.ready });
   }
 }
 
@@ -145,9 +148,28 @@ describe('an offload that is off', () => {
     expect([world.state.phase, wantedOffload(world.state)]).toEqual(['trial', true]);
     world.settle().checked('good');
     expect([world.state, world.told]).toEqual([
-      { ...freeOffload(OPTIONS), checks: 2 },
+      { ...freeOffload(OPTIONS), checks: 2, delay: 1200, until: 6600 },
       ['turnedOff', 'turnedOn'],
     ]);
+    // All has been well for so long that nothing is remembered.
+    expect(world.wait(6000).state).toEqual({ ...freeOffload(OPTIONS), checks: 2 });
+  });
+
+  test('is not tried before there is somebody who would answer', () => {
+    const world = off();
+    world.ready = false;
+    for (let n = 0; n < 100; n++) expect(world.wait(600).state.phase).toBe('off');
+    world.ready = true;
+    expect(world.wait(10).state.phase).toBe('trial');
+  });
+
+  test('is off for longer when a good trial was in vain', () => {
+    const world = off();
+    for (const delay of [600, 1200, 2400, 4000, 4000]) {
+      expect(world.wait(delay - 1).state.phase).toBe('off');
+      expect(world.wait(1).settle().checked('good').state.phase).toBe('free');
+      world.do(corrupted('a')).settle().checked('good');
+    }
   });
 
   test('is off again at once when it would still corrupt, for twice the time, up to a limit', () => {
@@ -172,7 +194,7 @@ describe('an offload that is off', () => {
   });
 
   test('is tried at once on another uplink', () => {
-    const world = off().do({ event: 'uplink' });
+    const world = off().do({ event: 'uplink' }).wait(0);
     expect(wantedOffload(world.state)).toBe(true);
     expect(world.settle().checked('good').state.phase).toBe('free');
   });
@@ -180,10 +202,22 @@ describe('an offload that is off', () => {
   test('by an earlier daemon is tried too', () => {
     const world = new World();
     world.on = false;
-    world.state = restoredOffload(OPTIONS, 0);
+    world.state = restoredOffload({ suspects: ['a'], delay: 2400 }, OPTIONS, 0);
     expect([wantedOffload(world.state), isOurs(world.state)]).toEqual([false, true]);
-    expect(world.wait(600).settle().checked('good').state.phase).toBe('free');
+    world.wait(600).settle();
+    expect(world.checking?.paths).toEqual(['a']);
+    expect(world.checked('corrupted').state.delay).toBe(4000);
+    expect(world.wait(4000).settle().checked('good').state.phase).toBe('free');
     expect(world.on).toBe(true);
+  });
+
+  test('by an earlier daemon is on again, and nobody’s, when nobody probes', () => {
+    const world = new World();
+    world.on = false;
+    world.state = unattendedOffload(OPTIONS);
+    expect([wantedOffload(world.state), isOurs(world.state)]).toEqual([true, true]);
+    world.settle();
+    expect([world.on, world.checking, isOurs(world.state), world.told]).toEqual([true, undefined, false, []]);
   });
 
   test('the result of an old check is nobody’s', () => {
@@ -212,6 +246,7 @@ test('whatever happens: only what was turned off here is turned on, no oftener t
     'cause',
     'elsewhere',
     'gone',
+    'deaf',
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
@@ -221,7 +256,7 @@ test('whatever happens: only what was turned off here is turned on, no oftener t
       let elsewhere = false;
       const truth = () => (elsewhere || (cause && world.on === true) ? 'corrupted' : 'good');
       let ours = false;
-      const watched = (what: string, work: () => void) => {
+      const watched = (work: () => void) => {
         const before = wantedOffload(world.state);
         const { phase, until } = world.state;
         work();
@@ -232,13 +267,13 @@ test('whatever happens: only what was turned off here is turned on, no oftener t
         }
         if (after === true) expect(ours).toBe(true);
         if (after === undefined) ours = false;
-        if (before === false && after === true && phase === 'off' && what !== 'uplink')
+        if (before === false && after === true && phase === 'off')
           expect(world.now).toBeGreaterThanOrEqual(until);
         expect(world.state.delay).toBeLessThanOrEqual(OPTIONS.last);
         expect(world.state.suspects.length).toBeLessThanOrEqual(3);
       };
       for (const what of steps) {
-        watched(what, () => {
+        watched(() => {
           if (what === 'report' && truth() === 'corrupted') world.do(corrupted('a'));
           else if (what === 'settle') world.settle();
           else if (what === 'answer' && world.checking) world.checked(truth());
@@ -249,6 +284,7 @@ test('whatever happens: only what was turned off here is turned on, no oftener t
           else if (what === 'operator' && !ours) world.on = !world.on;
           else if (what === 'cause') cause = !cause;
           else if (what === 'elsewhere') elsewhere = !elsewhere;
+          else if (what === 'deaf') world.ready = !world.ready;
           else if (what === 'gone') world.on = world.on === undefined ? true : undefined;
         });
       }
@@ -256,9 +292,10 @@ test('whatever happens: only what was turned off here is turned on, no oftener t
       cause = false;
       elsewhere = false;
       world.on ??= true;
+      world.ready = true;
       const end = ours ? true : world.on;
       for (let i = 0; i < 60; i++) {
-        watched('calm', () => {
+        watched(() => {
           world.settle();
           if (world.checking) world.checked(truth());
           world.settle().wait(1000);

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -9,11 +9,12 @@ import type { Happening } from '../../src/daemon/events/log.ts';
 import { openLog } from '../../src/daemon/log.ts';
 import type { NetworkInForce } from '../../src/daemon/networkSource.ts';
 import { kernelObjects } from '../../src/daemon/overlay.ts';
-import { PathWatch } from '../../src/daemon/probing.ts';
+import { PathWatch } from '../../src/daemon/pathWatch.ts';
 import type { ObservedRoute } from '../../src/kernel/observed.ts';
 import { type KernelObject, objectKey, type Route } from '../../src/kernel/types.ts';
 import { formatAddr } from '../../src/net/addr.ts';
 import { prefix } from '../../src/net/prefix.ts';
+import { NO_PROBING } from '../../src/probe/none.ts';
 import { type PathReport, type Probing, pathKey, type Target } from '../../src/probe/types.ts';
 import type { Lease, LeaseView } from '../../src/subnet/types.ts';
 import { host, lease, NETWORKS, peer, peerMac } from '../fake/overlay.ts';
@@ -38,7 +39,7 @@ class ScriptedProber implements Probing {
   asked: string[] = [];
   onReport: (report: PathReport) => void = () => {};
 
-  setTargets(targets: Iterable<Target>): void {
+  async setTargets(targets: Iterable<Target>): Promise<void> {
     const before = new Map(this.paths);
     this.paths.clear();
     for (const target of targets) {
@@ -54,10 +55,17 @@ class ScriptedProber implements Probing {
     this.onReport(report);
   }
   async probeNow(path: string): Promise<PathReport | undefined> {
-    this.asked.push(path);
-    if (!this.paths.has(path)) return undefined;
-    this.says(path, { checksum: this.checksum(path) });
     return this.paths.get(path);
+  }
+  mayCheck(path: string): boolean {
+    return this.paths.get(path)?.health === 'reachable';
+  }
+  async checkNow(path: string): Promise<PathReport['checksum']> {
+    this.asked.push(path);
+    if (!this.paths.has(path)) return 'unknown';
+    const checksum = this.checksum(path);
+    if (checksum === 'good') this.says(path, { checksum });
+    return checksum;
   }
   watch(keys: ReadonlySet<string>): void {
     this.watched = new Set(keys);
@@ -403,7 +411,7 @@ describe('corrupted packets', () => {
     await comes(() => told.length === 1, w);
     expect(linkOf(w.objects([peer(9)])).txChecksum).toBe(false);
     expect([device.on, prober.asked]).toEqual([false, [PATH]]);
-    expect(saved()).toBe('["flannel.1"]');
+    expect(JSON.parse(saved())).toEqual([{ device: 'flannel.1', suspects: [PATH], delay: 60 * INTERVAL }]);
     expect(watch.checksumOffload()).toMatchObject({
       state: 'off',
       reason: expect.stringMatching(/corrupts/),
@@ -420,7 +428,7 @@ describe('corrupted packets', () => {
     await vi.advanceTimersByTimeAsync(60 * INTERVAL);
     await comes(() => told.length === 3, w);
     await comes(() => linkOf(w.objects([peer(9)])).txChecksum === undefined, w);
-    expect([device.on, saved(), watch.problems()]).toEqual([true, '[]', []]);
+    expect([device.on, watch.problems()]).toEqual([true, []]);
     expect(watch.checksumOffload()).toEqual({ device: 'flannel.1', state: 'on', reason: null });
     expect(told.map(({ level, kind, subject }) => `${level} ${kind} ${subject}`)).toEqual([
       'warn offload flannel.1',
@@ -428,6 +436,7 @@ describe('corrupted packets', () => {
       'info offload flannel.1',
     ]);
     await watch.end();
+    expect(saved()).toBe('[]');
   });
 
   test('of another cause: it is on again, and that is told', async () => {
@@ -446,8 +455,8 @@ describe('corrupted packets', () => {
       state: 'on',
       reason: expect.stringMatching(/not by this host/),
     });
-    expect(saved()).toBe('[]');
     await w.watch.end();
+    expect(saved()).toBe('[]');
   });
 
   test('another daemon goes on where one has ended, also at another uplink', async () => {
@@ -465,8 +474,13 @@ describe('corrupted packets', () => {
     await w.take([peer(9)], next);
     expect(linkOf(w.objects([peer(9)], next)).txChecksum).toBe(false);
     w.converge(next);
-    w.prober.checksum = () => 'good';
     await w.take([peer(9)], next, host({ uplink: { mtu: 1400 } }));
+    // Nobody is known to answer there yet.
+    await vi.advanceTimersByTimeAsync(10 * INTERVAL);
+    expect(next.adjustments.txChecksums.get('flannel.1')).toBe(false);
+    w.prober.checksum = () => 'good';
+    w.prober.says(PATH, { checksum: 'good' });
+    await vi.advanceTimersByTimeAsync(INTERVAL);
     await comes(() => w.told.length === 2, w, next);
     await comes(() => w.device.on === true, w, next);
     await next.end();
@@ -475,6 +489,89 @@ describe('corrupted packets', () => {
     await nobody.restore();
     expect(nobody.adjustments.txChecksums.size).toBe(0);
     await nobody.end();
+  });
+
+  test('are asked of those that were suspected, and after twice the time, also by another daemon', async () => {
+    const w = world();
+    const peers = Array.from({ length: 20 }, (_, i) => peer(i + 2));
+    const suspected = '10.5.21.0-24 4';
+    await w.take(peers);
+    const allGood = () => {
+      for (const path of w.prober.paths.keys()) w.prober.says(path, { checksum: 'good' });
+    };
+    allGood();
+    // Packets of one peer are corrupted, and of no other.
+    w.prober.checksum = (path) => (w.device.on && path === suspected ? 'corrupted' : 'good');
+    w.prober.says(suspected, { checksum: 'corrupted' });
+    await comes(() => w.told.length === 1, w);
+    await vi.advanceTimersByTimeAsync(60 * INTERVAL);
+    await comes(() => w.told.length === 2, w);
+    await comes(() => w.device.on === false, w);
+    await w.watch.end();
+
+    const next = w.make();
+    await next.restore();
+    next.attach(w.prober);
+    w.prober.onReport = (report) => next.heard(report);
+    await w.take(peers, next);
+    allGood();
+    w.prober.asked.length = 0;
+    await vi.advanceTimersByTimeAsync(60 * INTERVAL);
+    await comes(() => w.told.length === 3, w, next);
+    expect(w.prober.asked).toEqual([suspected]);
+    await comes(() => w.device.on === false, w, next);
+    await next.end();
+    expect(JSON.parse(saved())).toEqual([
+      { device: 'flannel.1', suspects: [suspected], delay: 240 * INTERVAL },
+    ]);
+
+    // The peer has gone: several of the others are asked, and only those that would tell.
+    const last = w.make();
+    await last.restore();
+    last.attach(w.prober);
+    await w.take(peers.slice(0, 19), last);
+    allGood();
+    w.prober.says('10.5.2.0-24 4', { checksum: 'unknown' });
+    w.prober.asked.length = 0;
+    await vi.advanceTimersByTimeAsync(60 * INTERVAL);
+    await comes(() => w.told.length === 4, w, last);
+    expect(w.prober.asked).toHaveLength(8);
+    expect(w.prober.asked).not.toContain('10.5.2.0-24 4');
+    expect(w.told.at(-1)!.level).toBe('info');
+    await last.end();
+  });
+
+  test('that nobody probes any more are undone: the offload is on again, once, and it is forgotten', async () => {
+    const text = JSON.stringify([{ device: 'flannel.1', suspects: [PATH], delay: 1 }]);
+    writeFileSync(join(dir, FILES.offload), text);
+    const w = world({ interval: 0 });
+    w.device.on = false;
+    await w.watch.restore();
+    await w.take([peer(9)]);
+    expect(linkOf(w.objects([peer(9)])).txChecksum).toBe(true);
+    expect(saved()).toBe(text);
+    w.converge();
+    expect(w.device.on).toBe(true);
+    expect(linkOf(w.objects([peer(9)]))).not.toHaveProperty('txChecksum');
+    expect(w.watch.problems()).toEqual([]);
+    await w.watch.end();
+    expect(saved()).toBe('[]');
+  });
+
+  test('stay as they are while nobody can probe, and that is told', async () => {
+    const text = JSON.stringify([{ device: 'flannel.1', suspects: [PATH], delay: 1 }]);
+    writeFileSync(join(dir, FILES.offload), text);
+    const w = world();
+    w.watch.attach(NO_PROBING);
+    await w.watch.restore();
+    await w.take([peer(9)]);
+    await vi.advanceTimersByTimeAsync(1_000 * INTERVAL);
+    expect(linkOf(w.objects([peer(9)])).txChecksum).toBe(false);
+    expect(w.watch.problems()).toEqual([
+      expect.stringMatching(/^paths to peers cannot be probed/),
+      expect.stringMatching(/^flannel\.1: it corrupts/),
+    ]);
+    await w.watch.end();
   });
 
   test('of a device that others have turned off are only told of', async () => {

@@ -2,10 +2,10 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { addr, formatAddr } from '../../src/net/addr.ts';
 import { mac } from '../../src/net/mac.ts';
 import { BURST, PACKETS_PER_SECOND } from '../../src/probe/budget.ts';
+import { PORTS } from '../../src/probe/datagrams.ts';
 import { Prober, type ProberOptions } from '../../src/probe/prober.ts';
 import { MOST_TROUBLED, sampleOf } from '../../src/probe/schedule.ts';
 import { type PathReport, pathKey, RTT_BOUNDS, type Target } from '../../src/probe/types.ts';
-import { PORTS } from '../../src/probe/visit.ts';
 import type { SubnetKey } from '../../src/subnet/types.ts';
 import { type FakePath, FakeProbers } from '../fake/proberAddon.ts';
 import { seeded } from '../support/seeded.ts';
@@ -400,6 +400,57 @@ describe('asked at once', () => {
       }
     },
   );
+
+  test('while a visit takes long: what is known is told after three seconds', async () => {
+    // A visit without hurry is going on: four small packets are lost, and one in each of the rounds that follow.
+    start([{ rtt: 690, pathMtu: 701, datagrams: 'silent' }]);
+    await pass(700);
+    const begun = performance.now();
+    const took = prober!.probeNow(pathKey(target(0))).then((report) => [report, performance.now() - begun]);
+    await pass(10_000);
+    const [report, ms] = await took;
+    expect(report).toMatchObject({ health: 'reachable' });
+    expect(ms).toBe(3_000);
+  });
+
+  test.each([
+    ['answered', 'good', 30],
+    ['broken', 'corrupted', 125],
+    ['silent', 'unknown', 125],
+  ] as const)('for datagrams alone (%s), by one of each kind', async (datagrams, verdict, longest) => {
+    const path = { rtt: 30 };
+    start([path], { interval: 86_400_000 });
+    const key = pathKey(target(0));
+    expect(prober!.mayCheck(key)).toBe(false);
+    const first = prober!.probeNow(key);
+    await pass(3_000);
+    await first;
+    expect([prober!.mayCheck(key), of(0).checksum]).toEqual([true, 'good']);
+    set(0, { ...path, datagrams });
+    for (const rtt of [30, 2]) {
+      set(0, { rtt, datagrams });
+      net.sent.length = 0;
+      const begun = performance.now();
+      const took = prober!.checkNow(key, true).then((found) => [found, performance.now() - begun]);
+      await pass(200);
+      const [found, ms] = await took;
+      expect(found).toBe(verdict);
+      expect(ms).toBeLessThanOrEqual(longest);
+      expect(net.sent.map(({ kind }) => kind)).toEqual(['udp', 'raw-udp']);
+      expect(new Set(net.sent.map(({ port }) => port)).size).toBe(1);
+    }
+    // What was found out in a trial is none of the path's.
+    expect(of(0).checksum).toBe('good');
+    // It has answered often enough.
+    await Promise.all([prober!.checkNow(key, true), pass(200)]);
+    expect(prober!.mayCheck(key)).toBe(false);
+    net.sent.length = 0;
+    expect(await prober!.checkNow(key, true)).toBe('unknown');
+    expect(net.sent).toEqual([]);
+    await pass(2_000);
+    expect(prober!.mayCheck(key)).toBe(true);
+    expect(await prober!.checkNow('nobody 4', true)).toBe('unknown');
+  });
 
   test('by several at once, it asks once', async () => {
     start([{}], { interval: 86_400_000 });

@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { CELLS, cellOf, worseCell } from '../../api/cell.ts';
 import type { RowJson } from '../../api/matrix.ts';
 import type { PathReport, Probing } from '../../probe/types.ts';
-import type { Reactions } from '../routes/parts.ts';
+import type { Reactions } from '../reactions/reactions.ts';
 
 /** What a node tells of its own paths, and what is taken from others. */
 

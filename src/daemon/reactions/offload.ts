@@ -5,10 +5,10 @@
  *
  * | phase | the device's offload | what ends it |
  * |---|---|---|
- * | free | as it is | a path is reported corrupted → verifying; but if it is off already, or cannot be turned off: helpless |
+ * | free | as it is | a path is reported corrupted → verifying; but if it is off already, or cannot be turned off: helpless. All has been well for long: the delay is forgotten |
  * | verifying | off | packets arrive whole now → off; they do not → undoing |
- * | off | off | its time is over, or another uplink → trial |
- * | trial | on | packets arrive whole → free; they do not → off for twice the time; nobody can tell → off for the same |
+ * | off | off | its time is over, or another uplink, and there is somebody who would answer → trial |
+ * | trial | on | packets arrive whole → free, with a longer delay; they do not → off for twice the time; nobody can tell → off for the same |
  * | undoing | on | the kernel has done it → helpless |
  * | helpless | as it is | its time is over, or another uplink → free |
  *
@@ -43,7 +43,8 @@ export type OffloadEvent =
     }
   /** Peers are reached by another uplink now, or by the same one with others' addresses. */
   | { readonly event: 'uplink' }
-  | { readonly event: 'tick' };
+  /** `ready`: is there somebody who would answer in a trial? */
+  | { readonly event: 'tick'; readonly ready: boolean };
 
 export type OffloadEffect =
   /** See whether packets on these paths arrive whole, now. */
@@ -58,12 +59,15 @@ export interface OffloadOptions {
   /** Milliseconds for which it stays off at first; doubled each time turning it on was in vain. */
   readonly first: number;
   readonly last: number;
-  /** Milliseconds after which a check that nobody could answer is made again. */
+  /** Milliseconds after which a check that nobody could answer is made again; until a trial is thought of again that nobody could. */
   readonly again: number;
 }
 
 /** Paths that are asked. */
 const SUSPECTS = 3;
+
+/** All that was in vain is forgotten after so many times the delay with the offload on, and nothing corrupted. */
+const FORGOTTEN = 10;
 
 export const freeOffload = ({ first }: OffloadOptions): Offload => ({
   phase: 'free',
@@ -75,10 +79,22 @@ export const freeOffload = ({ first }: OffloadOptions): Offload => ({
 });
 
 /** Turned off by a daemon that has ended; tried anew after the first time. */
-export const restoredOffload = (options: OffloadOptions, now: number): Offload => ({
+export const restoredOffload = (
+  { suspects, delay }: Pick<Offload, 'suspects' | 'delay'>,
+  options: OffloadOptions,
+  now: number,
+): Offload => ({
   ...freeOffload(options),
   phase: 'off',
   until: now + options.first,
+  delay: Math.min(Math.max(delay, options.first), options.last),
+  suspects,
+});
+
+/** Turned off by a daemon that has ended, and now nobody is there to see whether that is still needed. */
+export const unattendedOffload = (options: OffloadOptions): Offload => ({
+  ...freeOffload(options),
+  phase: 'undoing',
 });
 
 /** How the device's offload shall be; undefined: as it is. */
@@ -113,7 +129,7 @@ export function offloadNext(
     case 'uplink':
       return anew(state, now, options);
     case 'tick':
-      return now < state.until ? stay(state) : due(state, on, now);
+      return now < state.until ? stay(state) : due(state, { on, ready: event.ready }, now, options);
   }
 }
 
@@ -172,7 +188,7 @@ function checked(
   state: Offload,
   verdict: 'unknown' | 'good' | 'corrupted',
   now: number,
-  { first, last, again }: OffloadOptions,
+  { last, again }: OffloadOptions,
 ): Next {
   if (state.phase === 'verifying') {
     if (verdict === 'unknown') return stay({ ...state, until: now + again });
@@ -197,9 +213,13 @@ function checked(
   }
   if (state.phase !== 'trial') return stay(state);
   if (verdict === 'good') {
-    const { reason: _, ...rest } = state;
+    // Should it be turned off again soon, this was in vain.
     return {
-      state: { ...rest, phase: 'free', until: FOREVER, delay: first, suspects: [] },
+      state: {
+        ...released(state),
+        until: now + FORGOTTEN * state.delay,
+        delay: Math.min(2 * state.delay, last),
+      },
       effects: [{ effect: 'tell', what: 'turnedOn' }],
     };
   }
@@ -211,19 +231,27 @@ function checked(
 }
 
 function anew(state: Offload, now: number, { first }: OffloadOptions): Next {
-  if (state.phase === 'off') return stay({ ...state, phase: 'trial', until: FOREVER, delay: first });
-  if (state.phase === 'helpless') return due({ ...state, delay: first }, undefined, now);
-  return stay(state);
+  if (state.phase === 'off') return stay({ ...state, until: now, delay: first });
+  return state.phase === 'helpless' ? stay(released({ ...state, delay: first })) : stay(state);
 }
 
-function due(state: Offload, on: boolean | undefined, now: number): Next {
+function released({ reason: _, ...state }: Offload): Offload {
+  return { ...state, phase: 'free', until: FOREVER, suspects: [] };
+}
+
+function due(
+  state: Offload,
+  { on, ready }: { readonly on: boolean | undefined; readonly ready: boolean },
+  now: number,
+  { first, again }: OffloadOptions,
+): Next {
   switch (state.phase) {
+    case 'free':
+      return stay({ ...state, until: FOREVER, delay: first });
     case 'off':
-      return stay({ ...state, phase: 'trial', until: FOREVER });
-    case 'helpless': {
-      const { reason: _, ...rest } = state;
-      return stay({ ...rest, phase: 'free', until: FOREVER, suspects: [] });
-    }
+      return stay(ready ? { ...state, phase: 'trial', until: FOREVER } : { ...state, until: now + again });
+    case 'helpless':
+      return stay(released(state));
     case 'verifying':
       return inForce({ ...state, until: FOREVER }, on, now);
     default:

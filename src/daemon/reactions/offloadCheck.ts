@@ -1,12 +1,9 @@
 import type { PathReport, Probing } from '../../probe/types.ts';
 
-/**
- * How often paths are asked in one check: a verdict from before the change stands until so many questions in a row have not been
- * answered (SILENT of the prober's).
- */
+/** How often paths are asked whether it is better now: what was lost once proves nothing. */
 const ROUNDS = 3;
-/** Paths that are asked when none is suspected. */
-const ASKED = 3;
+/** Paths that are asked when none is suspected: whoever is asked answers for all. */
+const ASKED = 8;
 
 /** What is to be found out. */
 export interface OffloadCheck {
@@ -17,40 +14,61 @@ export interface OffloadCheck {
   readonly isTrial: boolean;
 }
 
-/** Do packets arrive whole, as the device is now? Asks a few paths a few times. */
+type Checking = Pick<Probing, 'paths' | 'mayCheck' | 'checkNow'>;
+
+/**
+ * Whom to ask while the offload is on: whoever's datagrams arrive whole while it is off, and who would answer now. None: a trial would prove
+ * nothing.
+ */
+export function trialPaths(probing: Checking, device: string, suspects: readonly string[]): string[] {
+  const left = suspects.filter((path) => probing.paths.has(path));
+  const isFit = (path: string): boolean =>
+    probing.paths.get(path)?.checksum === 'good' && probing.mayCheck(path);
+  return left.length > 0 ? left.filter(isFit) : through(probing, device).filter(isFit).take(ASKED).toArray();
+}
+
+/**
+ * Do packets arrive whole, as the device is now? A trial asks once and ends with the first that does not: meanwhile all that others send through the
+ * device is at stake.
+ */
 export async function checkOffload(
-  probing: Pick<Probing, 'paths' | 'probeNow'> | undefined,
+  probing: Checking | undefined,
   { device, paths, isTrial }: OffloadCheck,
   isEnded: () => boolean,
 ): Promise<PathReport['checksum']> {
   if (!probing) return 'unknown';
+  if (isTrial) return tried(trialPaths(probing, device, paths).map((path) => probing.checkNow(path, true)));
   const asked = paths.filter((path) => probing.paths.has(path));
-  if (asked.length === 0) asked.push(...somePaths(probing, device));
+  if (asked.length === 0) asked.push(...through(probing, device).take(ASKED));
   let verdict: PathReport['checksum'] = 'unknown';
   for (let round = 0; round < ROUNDS && !isEnded(); round++) {
-    const reports = await Promise.all(asked.map((path) => probing.probeNow(path).catch(() => undefined)));
-    // Of one that does not answer at all nothing new is known.
-    const found = reports.map((report) => (report?.health === 'unreachable' ? 'unknown' : report?.checksum));
-    verdict = judgement(isTrial, found);
-    if (verdict === (isTrial ? 'corrupted' : 'good')) break;
+    const found = await Promise.all(asked.map((path) => probing.checkNow(path, false)));
+    // Turning it off may help one path only.
+    if (found.includes('good')) return 'good';
+    if (found.includes('corrupted')) verdict = 'corrupted';
   }
   return verdict;
 }
 
-/** Turning it off may help one path; turning it on must harm none. */
-function judgement(
-  isTrial: boolean,
-  found: readonly (PathReport['checksum'] | undefined)[],
-): PathReport['checksum'] {
-  const order = isTrial ? (['corrupted', 'good'] as const) : (['good', 'corrupted'] as const);
-  return order.find((verdict) => found.includes(verdict)) ?? 'unknown';
+/** Turning it on must harm nobody: `corrupted` as soon as one says so. */
+async function tried(asked: readonly Promise<PathReport['checksum']>[]): Promise<PathReport['checksum']> {
+  const found = asked.map(async (one) => {
+    const verdict = await one;
+    if (verdict === 'corrupted') throw new Harm();
+    return verdict;
+  });
+  try {
+    return (await Promise.all(found)).includes('good') ? 'good' : 'unknown';
+  } catch (e) {
+    if (e instanceof Harm) return 'corrupted';
+    throw e;
+  }
 }
 
-/** Any that may answer; after a change of the uplink nobody has asked yet. */
-function somePaths({ paths }: Pick<Probing, 'paths'>, device: string): string[] {
-  return Iterator.from(paths)
+class Harm extends Error {}
+
+/** The paths through a device that small packets take. */
+const through = ({ paths }: Checking, device: string): IteratorObject<string> =>
+  Iterator.from(paths)
     .filter(([, { target, health }]) => target.dev === device && target.offloads && health !== 'unreachable')
-    .map(([path]) => path)
-    .take(ASKED)
-    .toArray();
-}
+    .map(([path]) => path);

@@ -1,23 +1,22 @@
 import { join } from 'node:path';
-import * as v from 'valibot';
 import type { ProbesJson } from '../../api/shapes.ts';
 import { FILES } from '../../contract.ts';
 import { type PathReport, type Probing, pathKey } from '../../probe/types.ts';
-import { readSmall, writeAtomically } from '../../subnet/files.ts';
 import type { Note } from '../events/log.ts';
 import type { Logger } from '../log.ts';
 import {
   freeOffload,
-  isOurs,
   type Offload,
   type OffloadEffect,
   type OffloadEvent,
   type OffloadOptions,
   offloadNext,
   restoredOffload,
+  unattendedOffload,
   wantedOffload,
 } from './offload.ts';
-import { checkOffload } from './offloadCheck.ts';
+import { OffloadBook } from './offloadBook.ts';
+import { checkOffload, trialPaths } from './offloadCheck.ts';
 
 export interface OffloadParts {
   readonly log: Logger;
@@ -31,35 +30,33 @@ export interface OffloadParts {
   readonly options: OffloadOptions;
 }
 
-const SAVED = v.array(v.pipe(v.string(), v.maxLength(15)));
-
 /** Turns the checksum offload of devices off that corrupt packets, and on again when they no longer would. */
 export class OffloadReactions {
   readonly #parts: OffloadParts;
-  #probing: Pick<Probing, 'paths' | 'probeNow'> | undefined;
+  readonly #book: OffloadBook;
+  #probing: Pick<Probing, 'paths' | 'mayCheck' | 'checkNow'> | undefined;
   readonly #devices = new Map<string, Offload>();
   #wanted: ReadonlyMap<string, boolean> = new Map();
   #timer: NodeJS.Timeout | undefined;
-  #saving: Promise<unknown> = Promise.resolve();
-  #saved = '[]';
   #isEnded = false;
 
   constructor(parts: OffloadParts) {
     this.#parts = parts;
+    this.#book = new OffloadBook(join(parts.runDir, FILES.offload), parts.log);
   }
 
-  attach(probing: Pick<Probing, 'paths' | 'probeNow'>): void {
+  attach(probing: Pick<Probing, 'paths' | 'mayCheck' | 'checkNow'>): void {
     this.#probing = probing;
   }
 
-  /** What an earlier daemon has turned off is off, and is to be turned on again in time. */
-  async restore(): Promise<void> {
-    const text = await readSmall(this.#file).catch(() => undefined);
-    const devices = v.safeParse(SAVED, parsed(text));
-    if (!devices.success) return;
-    for (const device of devices.output)
-      this.#devices.set(device, restoredOffload(this.#parts.options, performance.now()));
-    this.#saved = JSON.stringify(devices.output);
+  /** What an earlier daemon has turned off is off, and is to be turned on again in time; at once if nobody probes. */
+  async restore(isProbed: boolean): Promise<void> {
+    const { options } = this.#parts;
+    for (const { device, ...known } of await this.#book.read())
+      this.#devices.set(
+        device,
+        isProbed ? restoredOffload(known, options, performance.now()) : unattendedOffload(options),
+      );
     this.#wanted = wantedOf(this.#devices);
     this.#schedule();
   }
@@ -114,11 +111,7 @@ export class OffloadReactions {
   async end(): Promise<void> {
     this.#isEnded = true;
     clearTimeout(this.#timer);
-    await this.#saving;
-  }
-
-  get #file(): string {
-    return join(this.#parts.runDir, FILES.offload);
+    await this.#book.end();
   }
 
   #dispatch(device: string, event: OffloadEvent): void {
@@ -138,30 +131,23 @@ export class OffloadReactions {
   /** What follows from the states: what is wanted, what is remembered, when to look again. */
   #settle(): void {
     this.#schedule();
-    this.#save();
-    // Remembered first: what nobody remembers nobody would undo.
-    void this.#saving.finally(() => {
-      const wanted = wantedOf(this.#devices);
-      if (this.#isEnded || sameWishes(wanted, this.#wanted)) return;
-      this.#wanted = wanted;
-      this.#parts.onChange();
-    });
+    // Remembered first: what nobody remembers nobody would undo. What is remembered already waits for no disk.
+    const saving = this.#book.save(this.#devices);
+    if (saving) void saving.then(() => this.#wish());
+    else this.#wish();
   }
 
-  #save(): void {
-    const ours = JSON.stringify(
-      [...this.#devices].filter(([, state]) => isOurs(state)).map(([device]) => device),
-    );
-    if (ours === this.#saved) return;
-    this.#saved = ours;
-    this.#saving = this.#saving
-      .then(() => writeAtomically(this.#file, `${ours}\n`, 0o600, 0o755))
-      .catch((err) =>
-        this.#parts.log.error(
-          { err },
-          'cannot remember which checksum offload was turned off: a restart will have forgotten',
-        ),
-      );
+  #wish(): void {
+    const wanted = wantedOf(this.#devices);
+    if (this.#isEnded || sameWishes(wanted, this.#wanted)) return;
+    this.#wanted = wanted;
+    this.#parts.onChange();
+  }
+
+  /** Would somebody answer in a trial? */
+  #isReady(device: string): boolean {
+    const suspects = this.#devices.get(device)?.suspects ?? [];
+    return this.#probing !== undefined && trialPaths(this.#probing, device, suspects).length > 0;
   }
 
   #schedule(): void {
@@ -170,7 +156,8 @@ export class OffloadReactions {
     if (!Number.isFinite(due) || this.#isEnded) return;
     this.#timer = setTimeout(
       () => {
-        for (const device of [...this.#devices.keys()]) this.#dispatch(device, { event: 'tick' });
+        for (const device of [...this.#devices.keys()])
+          this.#dispatch(device, { event: 'tick', ready: this.#isReady(device) });
         this.#schedule();
       },
       Math.min(Math.max(due - performance.now(), 1), 2 ** 31 - 1),
@@ -219,14 +206,6 @@ function wantedOf(devices: ReadonlyMap<string, Offload>): ReadonlyMap<string, bo
 
 const sameWishes = (a: ReadonlyMap<string, boolean>, b: ReadonlyMap<string, boolean>): boolean =>
   a.size === b.size && Iterator.from(a).every(([device, on]) => b.get(device) === on);
-
-function parsed(text: string | undefined): unknown {
-  try {
-    return text === undefined ? undefined : JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
 
 function reasonOf({ phase, reason }: Offload): string | undefined {
   if (phase === 'off' || phase === 'trial')

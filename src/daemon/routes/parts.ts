@@ -1,4 +1,4 @@
-import type { ProbesJson, StatusJson } from '../../api/shapes.ts';
+import type { StatusJson } from '../../api/shapes.ts';
 import type { CniService } from '../../cni/service.ts';
 import type { RunOptions } from '../../config/run.ts';
 import type { Forwarder } from '../../forwarder/forwarder.ts';
@@ -7,15 +7,8 @@ import type { Probing } from '../../probe/types.ts';
 import type { Daemon } from '../daemon.ts';
 import type { EventLog } from '../events/log.ts';
 import type { Lifetimes } from '../lifetimes.ts';
+import type { Reactions } from '../reactions/reactions.ts';
 import type { Traffic } from '../traffic.ts';
-
-/** What has been done about paths that do not do what they should. */
-export interface Reactions {
-  /** Bytes that the route of a path (by `pathKey`) was lowered to; undefined: it was not. */
-  routeMtu(path: string): number | undefined;
-  /** Of the overlay's device; null: there is none that has it. */
-  checksumOffload(): ProbesJson['checksumOffload'];
-}
 
 /** What the resources of the control API are made from. All of it is asked when somebody asks. */
 export interface RouteParts {

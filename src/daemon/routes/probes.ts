@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import type { ProbesJson } from '../../api/shapes.ts';
 import { type Addr, parseAddr } from '../../net/addr.ts';
 import { containsAddr } from '../../net/prefix.ts';
-import { type PathReport, type Probing, pathKey } from '../../probe/types.ts';
+import { pathKey } from '../../probe/types.ts';
 import { type SubnetKey, subnetOf } from '../../subnet/types.ts';
 import type { Daemon } from '../daemon.ts';
 import { ApiError, badRequest, notFound } from '../http/errors.ts';
@@ -16,18 +16,6 @@ type Parts = Pick<RouteParts, 'daemon' | 'probing' | 'reactions'>;
 const MOST = 32;
 
 const BODY = v.strictObject({ to: v.pipe(v.string(), v.minLength(1), v.maxLength(200)) });
-
-/** Until there is somebody who probes. */
-export const NO_PROBING: Probing = {
-  paths: new Map<string, PathReport>(),
-  counters: { sent: 0, received: 0, rtt: { buckets: [], sum: 0, count: 0 }, lost: 0 },
-  interval: 0,
-  sample: 0,
-  setTargets: () => {},
-  probeNow: async () => undefined,
-  watch: () => {},
-  stop: async () => {},
-};
 
 function* probesText({ probing, reactions }: Parts): Generator<string> {
   const head: Omit<ProbesJson, 'paths'> = {
