@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, normalize } from 'node:path';
+import { dirname, join, normalize, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { VERSION } from '../../src/contract.ts';
@@ -83,6 +83,9 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
 /** Pure: nothing of Node, neither modules nor globals. */
 const PURE = ['net', 'backends'];
 
+/** What the page, which runs in browsers, may import of src/: nothing that needs Node. */
+const PAGE_MAY = ['net/', 'api/cell.ts', 'api/eventKinds.ts', 'api/matrix.ts', 'api/shapes.ts'];
+
 /** The programs at the top of src/; everything else there is a leaf that everybody may import. */
 const TOPS = ['main.ts'];
 
@@ -102,14 +105,17 @@ const codeOf = (source: string): string =>
 const partOf = (file: string): string => (file.includes('/') ? file.slice(0, file.indexOf('/')) : '');
 const isLeaf = (file: string): boolean => partOf(file) === '' && !TOPS.includes(file);
 
+const within = (may: readonly string[], target: string): boolean =>
+  may.some((m) => (m.endsWith('/') ? target.startsWith(m) : target === m));
+
 type Sources = ReadonlyMap<string, string>;
 
-/** Files by their path below src/. */
-function sources(): Sources {
-  const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((f) =>
-    f.endsWith('.ts'),
+/** Files by their path below a folder of the repository. */
+function sources(folder = 'src'): Sources {
+  const files = readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' }).filter((f) =>
+    /\.tsx?$/.test(f),
   );
-  return new Map(files.map((f) => [f, readFileSync(join(ROOT, 'src', f), 'utf8')]));
+  return new Map(files.map((f) => [f, readFileSync(join(ROOT, folder, f), 'utf8')]));
 }
 
 /** What breaks the rules, in words. */
@@ -141,10 +147,16 @@ function allowed(file: string, target: string): boolean {
   if (isLeaf(file)) return partOf(target) === 'native';
   const part = partOf(file);
   const may = MAY[part];
-  return (
-    !may ||
-    part === partOf(target) ||
-    may.some((m) => (m.endsWith('/') ? target.startsWith(m) : target === m))
+  return !may || part === partOf(target) || within(may, target);
+}
+
+/** What the page imports of src/ and may not. */
+function pageViolations(files: Sources): string[] {
+  return [...files].flatMap(([file, source]) =>
+    importsOf(source)
+      .map((spec) => relative('src', normalize(join('page/src', dirname(file), spec))))
+      .filter((target) => !target.startsWith('..') && !within(PAGE_MAY, target))
+      .map((target) => `${file} imports ${target}`),
   );
 }
 
@@ -184,6 +196,12 @@ describe('the sources', () => {
     expect(violations(files)).toEqual([]);
   });
 
+  test('of the page import nothing that needs Node', () => {
+    const files = sources('page/src');
+    expect(files.size).toBeGreaterThan(20);
+    expect(pageViolations(files)).toEqual([]);
+  });
+
   test('have no import cycle', () => expect(cycle(sources())).toBeUndefined());
 });
 
@@ -193,6 +211,8 @@ describe('the rules notice', () => {
     'kernel/types.ts': '',
     'kernel/route.ts': '',
     'subnet/types.ts': '',
+    'cli/render.ts': '',
+    'daemon/admin.ts': '',
     'main.ts': '',
     'errors.ts': '',
   };
@@ -216,6 +236,11 @@ describe('the rules notice', () => {
     ['daemon/x.ts', "import { a } from '../main.ts';"],
     ['errors.ts', "import { a } from './net/addr.ts';"],
     ['net/x.ts', "import { a } from './addr';"],
+    ['api/x.ts', "import type { a } from '../subnet/types.ts';"],
+    ['admin/x.ts', "import { a } from '../kernel/route.ts';"],
+    ['cli/x.ts', "import { a } from '../daemon/admin.ts';"],
+    ['daemon/x.ts', "import { a } from '../cli/render.ts';"],
+    ['inspect/x.ts', "import { a } from '../cli/render.ts';"],
   ])('in %s: %s', (file, source) => expect(broken(file, source)).toHaveLength(1));
 
   test.each([
@@ -230,6 +255,17 @@ describe('the rules notice', () => {
       "/** Not a Buffer: import { a } from '../kernel/types.ts' is no import here. */\nexport const p = 'process';",
     ],
   ])('nothing in %s: %s', (file, source) => expect(broken(file, source)).toEqual([]));
+
+  test('what the page may not import', () => {
+    const broken = (source: string) => pageViolations(new Map([['view/x.tsx', source]]));
+    expect(
+      broken("import type { A } from '../../../src/api/shapes.ts';\nimport 'preact';\nimport './y.ts';"),
+    ).toEqual([]);
+    expect(broken("import { a } from '../../../src/api/client.ts';")).toEqual([
+      'view/x.tsx imports api/client.ts',
+    ]);
+    expect(broken("import { a } from '../../../src/errors.ts';")).toHaveLength(1);
+  });
 
   test('cycles of modules, not of types', () => {
     const ring = (last: string) =>
