@@ -27,6 +27,7 @@ export interface OperatorParts extends RouteParts {
 const sources = (parts: OperatorParts): MetricSources => ({
   status: parts.status,
   startedAt: parts.startedAt,
+  leaseTtl: () => (parts.daemon.leaseState?.state === 'held' ? parts.daemon.leaseState.ttl : undefined),
   refused: () => parts.daemon.refusedPeers.size,
   behind: () => parts.watch.behind.seconds(),
   firewallInSync: () => parts.daemon.situation().firewall?.inSync,

@@ -61,6 +61,12 @@ export const NODE_METRICS: readonly ScrapeMetric[] = [
   ),
   single(
     'gauge',
+    'loden_lease_ttl_seconds',
+    'Time that the own lease is granted for at each keep-alive; absent for a reservation and without a lease.',
+    ({ leaseTtl }) => leaseTtl,
+  ),
+  single(
+    'gauge',
     'loden_lease_reservation',
     '1: the own lease is a reservation, which does not run out.',
     ({ status }) => status.lease.lease?.reservation,

@@ -11,6 +11,7 @@ import type { EventCount, MetricSources } from './sources.ts';
 export interface Scrape {
   readonly status: StatusJson;
   readonly startedAt: Date;
+  readonly leaseTtl: number | undefined;
   readonly refused: number;
   readonly behind: number | undefined;
   readonly firewallInSync: boolean | undefined;
@@ -30,6 +31,7 @@ export async function takeScrape(sources: MetricSources): Promise<Scrape> {
   return {
     status: sources.status(),
     startedAt: sources.startedAt,
+    leaseTtl: sources.leaseTtl(),
     refused: sources.refused(),
     behind: sources.behind(),
     firewallInSync: sources.firewallInSync(),

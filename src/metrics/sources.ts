@@ -19,6 +19,8 @@ export interface MetricSources {
   /** As `GET /v1/status` answers. */
   status(): StatusJson;
   readonly startedAt: Date;
+  /** Seconds that the own lease was granted for; undefined: a reservation, or none. */
+  leaseTtl(): number | undefined;
   /** Peers that are not served, each for a reason that the status tells. */
   refused(): number;
   /** Seconds for which a newer view of the leases has not been in the kernel; 0: the newest is. Undefined: there is no view yet. */

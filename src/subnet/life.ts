@@ -115,7 +115,7 @@ export function leaseState(life: Life, now: number): LeaseState {
     return {
       state: 'held',
       lease: own.lease,
-      ...(own.expiresAt === undefined ? {} : { expiresAt: own.expiresAt }),
+      ...(own.expiresAt === undefined ? {} : { expiresAt: own.expiresAt, ttl: own.granted }),
     };
   }
   const error = life.error ? `; ${life.error}` : '';

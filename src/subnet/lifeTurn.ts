@@ -32,6 +32,7 @@ export class Turn {
       expiresAt: undefined,
       renewAt: lease.etcdLease === 'reservation' ? undefined : this.now,
       ttl: undefined,
+      granted: undefined,
       fenced: false,
       settled: false,
       verifiedAt: undefined,
@@ -46,9 +47,14 @@ export class Turn {
   times({ ttl, sentAt }: { readonly ttl: number; readonly sentAt: number }): {
     expiresAt: number;
     renewAt: number;
+    granted: number;
   } {
     const third = (ttl * 1000) / 3;
-    return { expiresAt: sentAt + ttl * 1000, renewAt: sentAt + third * (0.9 + 0.2 * this.random()) };
+    return {
+      expiresAt: sentAt + ttl * 1000,
+      renewAt: sentAt + third * (0.9 + 0.2 * this.random()),
+      granted: ttl,
+    };
   }
 
   /** Our key at another revision, perhaps on another etcd lease. */

@@ -81,6 +81,8 @@ export interface Own {
   readonly renewAt: number | undefined;
   /** Seconds: the TTL we asked for; for one that was found the one it has. The server may grant more than asked. */
   readonly ttl: number | undefined;
+  /** Seconds that the server granted at the last keep-alive: {@link Own.expiresAt} counts from them. */
+  readonly granted: number | undefined;
   /** Run out by our clock: nothing is written before the prefix was read again and etcd has renewed it. */
   readonly fenced: boolean;
   /** Verified, and says what we want: published as held since. */

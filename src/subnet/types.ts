@@ -104,6 +104,8 @@ export type LeaseState =
        * it; undefined: reservation.
        */
       readonly expiresAt?: number;
+      /** Seconds from one keep-alive to that. */
+      readonly ttl?: number | undefined;
     }
   | {
       /** Expired by our own clock, or etcd unreachable past expiry: keep forwarding, hand out nothing, write nothing. */

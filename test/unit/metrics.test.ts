@@ -101,6 +101,7 @@ function sources(changes: Partial<MetricSources> = {}): MetricSources {
   return {
     status: () => status(),
     startedAt: new Date('2026-01-02T03:04:05.000Z'),
+    leaseTtl: () => 86_400,
     refused: () => 1,
     behind: () => 2.5,
     firewallInSync: () => true,
@@ -131,6 +132,7 @@ function sources(changes: Partial<MetricSources> = {}): MetricSources {
 
 /** One before anything is known: no lease, no store, nothing probed or forwarded. */
 const NOTHING: Partial<MetricSources> = {
+  leaseTtl: () => undefined,
   status: () =>
     status({
       ready: false,
@@ -189,7 +191,12 @@ describe('a scrape', () => {
   test('says nothing of what is not known', async () => {
     const names = namesIn(await scrape(NOTHING));
     for (const name of [
-      ...['loden_lease_remaining_seconds', 'loden_lease_reservation', 'loden_store_revision'],
+      ...[
+        'loden_lease_remaining_seconds',
+        'loden_lease_ttl_seconds',
+        'loden_lease_reservation',
+        'loden_store_revision',
+      ],
       ...['loden_kernel_revision', 'loden_kernel_behind_seconds', 'loden_firewall_in_sync'],
       ...['loden_probes_sent_total', 'loden_probe_rtt_seconds', 'loden_checksum_offload'],
       ...['loden_forwarder_running', 'loden_forwarder_packets_total', 'loden_cni_duration_seconds'],
