@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { releaseSubnet, reserveSubnet, setNetwork } from '../../src/admin/operations.ts';
 import { StoreError } from '../../src/errors.ts';
 import { prefix } from '../../src/net/prefix.ts';
-import { reserve } from '../../src/subnet/admin.ts';
+import { release, reserve } from '../../src/subnet/admin.ts';
 import { Refusal } from '../../src/subnet/adminNode.ts';
 import { AdminOps } from '../../src/subnet/etcd/adminOps.ts';
 import type { PrefixView } from '../../src/subnet/view.ts';
@@ -184,6 +184,32 @@ describe('whatever was written since it was looked at', () => {
     });
     expect(await change).toMatchObject({ lease: { key: '10.5.50.0-24' } });
     expect(planned).toBe(2);
+  });
+
+  it('is gone: nothing is done, that is said, and no etcd lease is left', async () => {
+    const key = '10.5.9.0-24';
+    const etcdLeases = async () => (await etcd.ctl('lease', 'list')).match(/^\w{10,}$/gm) ?? [];
+    const before = await etcdLeases();
+    const subnet = '10.5.9.0/24';
+    const plans = [
+      (view: PrefixView) => release(view, NETWORK, { subnet, force: false, ttl: 600 }),
+      (view: PrefixView) => release(view, NETWORK, { subnet, force: true, ttl: 600 }),
+    ];
+    for (const plan of plans) {
+      await etcd.put(SUBNETS + key, FLANNEL);
+      using ops = new Late(() => etcd.delete(SUBNETS + key));
+      expect(await refusal(ops.change(plan))).toBe(`nobody has ${subnet}`);
+    }
+    // What is to be reserved is a reservation of a key that is there no more.
+    await etcd.put(SUBNETS + key, FLANNEL, await etcd.grant(600));
+    using ops = new Late(() => etcd.delete(SUBNETS + key));
+    let planned = 0;
+    const made = await ops.change((view) => {
+      planned++;
+      return reserve(view, NETWORK, { subnets: [prefix(subnet)], node: '192.0.2.9' });
+    });
+    expect([planned, made.plan.step.do]).toEqual([2, 'create']);
+    expect((await etcdLeases()).filter((id) => !before.includes(id))).toHaveLength(1);
   });
 
   it('is not overwritten: a network config least of all', async () => {

@@ -96,7 +96,7 @@ export class AdminOps implements Disposable {
       case 'reserve': {
         const { lease } = step;
         const put = { key: this.#leaseKey(lease.key), ignore_value: true };
-        const answer = await this.#txn(revision, { request_put: put });
+        const answer = await this.#txn(revision, { request_put: put }, lease);
         if (!answer.succeeded) return undefined;
         // The etcd lease is left to run out: its node may be keeping it alive this moment, which must not fail.
         return this.#on(lease, 'reservation', answer);
@@ -106,23 +106,29 @@ export class AdminOps implements Disposable {
         const { ID } = await this.#connection.lease.leaseGrant({ TTL: String(step.ttl) });
         const put = { key: this.#leaseKey(lease.key), ignore_value: true, lease: ID };
         // A failure of this request revokes nothing: if it was done all the same, the key hangs on this etcd lease.
-        const answer = await this.#txn(revision, { request_put: put });
+        const answer = await this.#txn(revision, { request_put: put }, lease);
         if (answer.succeeded) return this.#on(lease, BigInt(ID), answer);
         await this.#revoke(ID);
         return undefined;
       }
       case 'delete': {
-        const answer = await this.#txn(revision, {
-          request_delete_range: { key: this.#leaseKey(step.key) },
-        });
+        const del = { key: this.#leaseKey(step.key) };
+        const answer = await this.#txn(revision, { request_delete_range: del }, step);
         // Its etcd lease runs out by itself, unless its node lives and keeps it.
         return answer.succeeded ? { lease: undefined, revision: BigInt(answer.header.revision) } : undefined;
       }
     }
   }
 
-  #txn(revision: bigint, op: IRequestOp): Promise<ITxnResponse> {
-    return this.#connection.kv.txn({ compare: [this.#nothingSince(revision)], success: [op], failure: [] });
+  /** `there`: a key that the operation is about, which must not have gone either. */
+  #txn(
+    revision: bigint,
+    op: IRequestOp,
+    there?: { readonly key: string; readonly modRevision: bigint },
+  ): Promise<ITxnResponse> {
+    const compare = [this.#nothingSince(revision)];
+    if (there) compare.push(writtenAt(this.#leaseKey(there.key), there.modRevision));
+    return this.#connection.kv.txn({ compare, success: [op], failure: [] });
   }
 
   #on(lease: Lease, etcdLease: Lease['etcdLease'], answer: ITxnResponse): Done {
@@ -160,6 +166,14 @@ const writtenUpTo = (key: Buffer, revision: bigint): ICompare => ({
   target: 'Mod',
   result: 'Less',
   mod_revision: String(revision + 1n),
+});
+
+/** False where there is no key. */
+const writtenAt = (key: Buffer, revision: bigint): ICompare => ({
+  key,
+  target: 'Mod',
+  result: 'Equal',
+  mod_revision: String(revision),
 });
 
 const busy = (): StoreError =>
