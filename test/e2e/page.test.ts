@@ -1,6 +1,6 @@
 import type { Page } from 'playwright-core';
 import { expect, test } from 'vitest';
-import type { EventsJson } from '../../src/api/shapes.ts';
+import type { EventsJson, LeasesJson } from '../../src/api/shapes.ts';
 import { DEFAULTS, KEYS } from '../../src/contract.ts';
 import { Browser, closeDialog, type OpenPage } from '../support/browser.ts';
 import { Cluster } from '../support/cluster.ts';
@@ -65,6 +65,7 @@ const REACHES = /^reachable, (below [\d.]+|200) ms/;
 
 test('shows a running cluster, and what becomes of it', async () => {
   await using cluster = await Cluster.start(3, {
+    families: [4, 6],
     args: ['--metrics-addr', `:${PORT}`, '--probe-interval', '1s'],
   });
   const [first, second, third] = cluster.hosts as [
@@ -80,9 +81,8 @@ test('shows a running cluster, and what becomes of it', async () => {
 
   // Three leases, in the table and on the map.
   await until('three leases', async () => (await rows(page).count()) === 3);
-  const subnets = (await first.get<{ leases: { subnets: string[] }[] }>('/v1/leases')).leases.map(
-    (l) => l.subnets[0]!,
-  );
+  const { leases } = await first.get<LeasesJson>('/v1/leases');
+  const subnets = leases.map((l) => l.subnets[0]!);
   expect(await rows(page).locator('th').allInnerTexts()).toEqual(subnets);
   await until('two of two peers', async () => (await text(page, '.facts')).includes('2 of 2'));
   expect(await text(page, '.facts')).toMatch(/✓ ready[\s\S]*held, 23 h 59 min left[\s\S]*vxlan/);
@@ -123,7 +123,7 @@ test('shows a running cluster, and what becomes of it', async () => {
   await page.locator('#lease-table').focus();
   await page.keyboard.press('End');
   await page.keyboard.press('Enter');
-  expect(await text(page, 'dialog h2')).toBe(subnets[2]);
+  expect(await text(page, 'dialog h2')).toBe(leases[2]!.subnets.join(', '));
   await until('its time left', async () => /Time left23 h 59 min/.test(await text(page, 'dialog')));
   await closeDialog(page);
 
@@ -142,6 +142,7 @@ test('shows a running cluster, and what becomes of it', async () => {
   expect(maps.map((m) => m === maps[0])).toEqual([true, false, true, true]);
   await page.keyboard.press('t');
   await page.keyboard.press('t');
+  await until('peers in the traffic', async () => (await page.locator('.busiest tbody tr').count()) === 3);
   for (const width of [360, 1280, 1400]) {
     await page.setViewportSize({ width, height: 1300 });
     await until(`no scrolling to the side at ${width}`, async () => {
@@ -189,15 +190,15 @@ test('shows a running cluster, and what becomes of it', async () => {
   await until('the map to tell', async () => /does not answer \(1\)/.test(await text(page, '.map .legend')));
 
   // Its lease is taken away.
-  await cluster.etcd.delete(`${DEFAULTS.etcdPrefix}/${KEYS.subnets}/${subnets[gone]!.replace('/', '-')}`);
+  const keyOf = (key: string) => `${DEFAULTS.etcdPrefix}/${KEYS.subnets}/${key}`;
+  await cluster.etcd.delete(keyOf(leases[gone]!.key));
   await until('two leases', async () => (await rows(page).count()) === 2, 20_000);
   expect(await rows(page).locator('th').allInnerTexts()).toEqual(subnets.filter((_, i) => i !== gone));
   expect(mine).not.toBe(gone);
 
   // One is reserved for a node that is yet to come.
   const reserved = '10.42.100.0/24';
-  const key = `${DEFAULTS.etcdPrefix}/${KEYS.subnets}/${reserved.replace('/', '-')}`;
-  await cluster.etcd.put(key, JSON.stringify({ PublicIP: '192.0.2.77' }));
+  await cluster.etcd.put(keyOf(reserved.replace('/', '-')), JSON.stringify({ PublicIP: '192.0.2.77' }));
   const its = page.locator('#leases tbody tr', { hasText: reserved });
   await until('the reservation', async () => (await its.count()) === 1, 20_000);
   expect(await its.locator('.c-state').textContent()).toBe('reserved, not taken up');

@@ -29,7 +29,7 @@ describe('a row', () => {
       [path('unreachable')],
       CALM,
       'silent',
-      'reserved, no answer',
+      'no answer, reserved',
     ],
     [lease('10.0.1.0/24'), [path('reachable'), path('unreachable')], CALM, 'silent', 'no answer'],
     [lease('10.0.1.0/24', { self: true }), [], CALM, 'ours', 'ours'],

@@ -55,6 +55,7 @@ async function askStatus(signal: AbortSignal): Promise<void> {
   const status = await ask<StatusJson>('v1/status', signal);
   // Another daemon counts from nothing.
   if (instance !== '' && status.instance !== instance) rates.forget();
+  if (instance !== status.instance && instance !== '') refreshOthers();
   instance = status.instance;
   post({ kind: 'status', at: Date.now(), status });
 }
@@ -111,12 +112,23 @@ async function askMatrix(signal: AbortSignal): Promise<void> {
   post({ kind: 'matrix', matrix }, [matrix.cells.buffer as ArrayBuffer]);
 }
 
+/** Did the last question for the status remain without an answer? */
+let isAway = false;
+
+/** The daemon is back, or another one is: what is shown is of before. */
+function refreshOthers(): void {
+  for (const [topic, p] of Object.entries(polls)) if (topic !== 'status') p.now();
+  stream.now();
+}
+
 const okAt: Partial<Record<Topic, number>> = {};
 const poll = (topic: Topic, question: (signal: AbortSignal) => Promise<void>): Poll =>
   new Poll({
     every: EVERY[topic],
     ask: question,
     onTurn: (error) => {
+      if (topic === 'status' && error === null && isAway) refreshOthers();
+      if (topic === 'status') isAway = error !== null;
       if (error === null) okAt[topic] = Date.now();
       post({ kind: 'topic', topic, okAt: okAt[topic] ?? null, error });
     },

@@ -133,6 +133,6 @@ function stateOf(
   const isSilent = health === 'unreachable';
   if (life?.isExpiring && !lease.reservation)
     return ['expiring', isSilent ? 'running out, no answer' : 'running out'];
-  if (isSilent) return ['silent', lease.reservation ? 'reserved, no answer' : 'no answer'];
+  if (isSilent) return ['silent', lease.reservation ? 'no answer, reserved' : 'no answer'];
   return [kind, kind];
 }

@@ -57,7 +57,10 @@ function Lease({ status, at }: { readonly status: StatusJson; readonly at: numbe
   const left = lease.secondsLeft === null ? null : lease.secondsLeft - Math.max(0, now - at) / 1000;
   return (
     <>
-      <strong>{lease.lease ? lease.lease.subnets.join(', ') : 'none yet'}</strong>
+      <strong>{lease.lease?.subnets[0] ?? 'none yet'}</strong>
+      {lease.lease?.subnets.slice(1).map((subnet) => (
+        <span key={subnet}>{subnet}</span>
+      ))}
       <span role="timer" aria-live="off">
         {lease.lease?.reservation
           ? 'reserved: does not run out'

@@ -88,7 +88,7 @@ export function Leases({
       <div class="title">
         <h2 id="leases-title">Leases</h2>
         <span class="sub">
-          {rows ? `${count(rows.length, 'lease')} in ${text ?? 'no network'}` : ''}
+          {rows ? `${count(rows.length, 'lease')} in ${text ?? 'a network not known yet'}` : ''}
           {setAside.length > 0 ? `; ${count(setAside.length, 'key')} set aside that cannot be read` : ''}
         </span>
         <span class="push" />

@@ -58,14 +58,14 @@ export function Paths({ state }: { readonly state: State }) {
     return () => observer.disconnect();
   }, [state]);
   const troubles = useMemo(() => (matrix ? troublesOf(matrix) : undefined), [matrix]);
-  const names = useMemo(() => matrix?.nodes.map((n) => subnetOfKey(n.key)), [matrix]);
+  const names = useMemo(() => matrix?.nodes.map((n) => subnetOfKey(n.key).split(',')[0]!), [matrix]);
   const n = matrix?.nodes.length ?? 0;
   return (
     <section id="paths" ref={section} aria-labelledby="paths-title" tabIndex={-1}>
       <div class="title">
         <h2 id="paths-title">Paths</h2>
         <span class="sub">
-          {matrix
+          {matrix && n > 0
             ? `who reaches whom: rows from, columns to; ${matrix.rowsTold} of ${count(n, 'node')} told theirs`
             : ''}
         </span>

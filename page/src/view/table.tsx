@@ -56,7 +56,7 @@ function cell(row: LeaseRow, column: Column): string {
     case 'subnet':
       return row.subnets.join(', ');
     case 'address':
-      return row.address || '–';
+      return row.address.replace(' ', ', ') || '–';
     case 'path':
       return pathText(row);
     case 'mtu':
@@ -70,18 +70,29 @@ function cell(row: LeaseRow, column: Column): string {
   }
 }
 
+/** Of two families the second is left out where there is no room. */
+function Families({ text }: { readonly text: string }) {
+  const [first, ...more] = text.split(', ');
+  return (
+    <>
+      {first}
+      {more.length > 0 && <span class="more">, {more.join(', ')}</span>}
+    </>
+  );
+}
+
 function Cell({ row, column }: { readonly row: LeaseRow; readonly column: Column }) {
   const text = cell(row, column);
   if (column === 'subnet')
     return (
       <th class="c-subnet" scope="row" title={text}>
-        {text}
+        <Families text={text} />
       </th>
     );
   const mood = column === 'path' ? (row.health ?? '') : '';
   return (
     <td class={`c-${column} ${mood}`} title={column === 'state' || column === 'address' ? text : undefined}>
-      {column === 'left' ? <Left row={row} /> : text}
+      {column === 'left' ? <Left row={row} /> : column === 'address' ? <Families text={text} /> : text}
     </td>
   );
 }

@@ -37,7 +37,9 @@ export function Traffic({ state }: { readonly state: State }) {
     <section id="traffic" aria-labelledby="traffic-title" tabIndex={-1}>
       <div class="title">
         <h2 id="traffic-title">Traffic</h2>
-        <span class="sub">{plot ? `through the overlay, ${count(plot.peers, 'peer')} counted` : ''}</span>
+        <span class="sub">
+          {plot && plot.peers > 0 ? `through the overlay, ${count(plot.peers, 'peer')} counted` : ''}
+        </span>
         <span class="push" />
         <label>
           Direction{' '}
@@ -59,7 +61,11 @@ export function Traffic({ state }: { readonly state: State }) {
         </label>
         <Stale topic={state.topics.peers} every={2_500} />
       </div>
-      {plot && plot.peers === 0 && <p class="note">Nobody counts traffic per peer here (--peer-counters).</p>}
+      {plot && plot.peers === 0 && (
+        <p class="note">
+          No traffic to count: there are no peers, or nobody counts it here (--peer-counters).
+        </p>
+      )}
       {plot && plot.peers > 0 && (
         <>
           <div
