@@ -9,136 +9,12 @@ import type {
   PeersJson,
   StatusJson,
 } from '../../src/api/shapes.ts';
-import { EventLog } from '../../src/daemon/events/log.ts';
 import type { Route } from '../../src/daemon/http/route.ts';
 import { eventRoutes } from '../../src/daemon/routes/events.ts';
+import { type Node, PretendNodes } from './pretendNodes.ts';
 
-/** What the API of one daemon among many nodes answers, made up, and always in motion: what the page has to bear. */
-
-interface Node {
-  readonly key: string;
-  readonly subnet: string;
-  readonly ip: string;
-  readonly reservation: boolean;
-  /** Does it answer? */
-  up: boolean;
-  rtt: number;
-  lost: number;
-  inBytes: number;
-  outBytes: number;
-  /** Bytes a second. */
-  rate: number;
-}
-
-/** The same numbers in each run (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-
-export class PretendCluster {
-  readonly events = new EventLog('5eed000000000001');
-  readonly #random = random(7);
-  readonly #startedAt = new Date();
-  readonly #born = Date.now();
-  #nodes: Node[] = [];
-  #revision = 1_000;
-  #next = 1;
-
-  constructor(nodes: number) {
-    for (let i = 0; i < nodes; i++) this.#join();
-    this.events.note({ level: 'info', kind: 'daemon', message: 'ready' });
-  }
-
-  #join(): Node {
-    // Spread over a /12 with /24s: 4,096 slots, so that the map has gaps.
-    const slot = (this.#next++ * 3) % 4_096;
-    const subnet = `10.${64 + (slot >> 8)}.${slot & 255}.0/24`;
-    const n = this.#next;
-    const node: Node = {
-      key: subnet.replace('/', '-'),
-      subnet,
-      ip: `172.${16 + (n >> 14)}.${(n >> 6) & 255}.${(n & 63) + 1}`,
-      reservation: n % 41 === 0,
-      up: n % 97 !== 0,
-      rtt: 0.1 + this.#random() ** 3 * 8,
-      lost: n % 89 === 0 ? 4 : 0,
-      inBytes: 0,
-      outBytes: 0,
-      rate: this.#random() ** 6 * 40e6,
-    };
-    this.#nodes.push(node);
-    this.#revision++;
-    return node;
-  }
-
-  get nodes(): number {
-    return this.#nodes.length;
-  }
-
-  /** Half a second later: traffic flows, paths change, a node comes or goes now and then; each with its event. */
-  step(): void {
-    for (const node of this.#nodes) {
-      const wave = 1 + Math.sin(Date.now() / 4_000 + node.rtt * 7);
-      node.inBytes += Math.round((node.rate * wave) / 2);
-      node.outBytes += Math.round((node.rate * wave) / 5);
-    }
-    for (let i = 0; i < 10; i++) this.#some().rtt = 0.1 + this.#random() ** 3 * 8;
-    const flapping = this.#some();
-    flapping.up = !flapping.up;
-    this.events.note({
-      level: flapping.up ? 'info' : 'warn',
-      kind: 'path',
-      subject: flapping.key,
-      message: flapping.up
-        ? `${flapping.subnet} is reachable again`
-        : `${flapping.subnet} cannot be reached any more`,
-    });
-    if (this.#random() < 0.3) {
-      const gone = this.#some();
-      this.#nodes = this.#nodes.filter((n) => n !== gone);
-      this.#revision++;
-      this.events.note({
-        level: 'info',
-        kind: 'peer',
-        subject: gone.key,
-        message: `the lease of ${gone.subnet} is gone`,
-      });
-      const come = this.#join();
-      this.events.note({
-        level: 'info',
-        kind: 'peer',
-        subject: come.key,
-        message: `new lease ${come.subnet}`,
-      });
-    }
-  }
-
-  /** Any but ourselves, the first. */
-  #some(): Node {
-    return this.#nodes[1 + Math.floor(this.#random() * (this.#nodes.length - 1))]!;
-  }
-
-  /** Something drastic: that many nodes stop answering at once. */
-  lose(count: number): void {
-    for (const node of this.#nodes.slice(1, 1 + count)) node.up = false;
-    this.events.note({
-      level: 'error',
-      kind: 'path',
-      message: `${count} peers cannot be reached any more`,
-    });
-  }
-
-  get #sorted(): readonly Node[] {
-    const number = (n: Node) => n.subnet.split(/[./]/).reduce((sum, part) => sum * 256 + Number(part), 0);
-    return [...this.#nodes].sort((a, b) => number(a) - number(b));
-  }
-
+/** What the API of one daemon among many nodes answers: what the page has to bear. */
+export class PretendCluster extends PretendNodes {
   #lease(node: Node): LeaseJson {
     return {
       key: node.key,
@@ -160,7 +36,7 @@ export class PretendCluster {
       etcdLease: node.reservation ? null : '7587869134534234',
       createRevision: '12',
       modRevision: '12',
-      self: node === this.#nodes[0],
+      self: node === this.all[0],
     };
   }
 
@@ -186,16 +62,16 @@ export class PretendCluster {
 
   leases(): LeasesJson {
     return {
-      revision: String(this.#revision),
+      revision: this.revision,
       source: 'daemon',
-      leases: this.#sorted.map((n) => this.#lease(n)),
+      leases: this.sorted.map((n) => this.#lease(n)),
       setAside: [],
     };
   }
 
   /** Half of the nodes that do not answer have not done so for long; of those that came last etcd has not told. */
   lifetimes(): LifetimesJson {
-    const granted = this.#nodes.filter((n) => !n.reservation);
+    const granted = this.all.filter((n) => !n.reservation);
     const secondsLeft = (n: Node) =>
       Math.round((n.rate * 1_000) % 20_000) + (n.up || n.rtt < 1 ? 60_000 : 20_000);
     return {
@@ -210,8 +86,8 @@ export class PretendCluster {
   }
 
   peers(): PeersJson {
-    const peers = this.#sorted
-      .filter((n) => n !== this.#nodes[0])
+    const peers = this.sorted
+      .filter((n) => n !== this.all[0])
       .map((n): PeerJson => {
         const { key, subnets, publicIP, publicIPv6, backend, data, dataV6, node, reservation } =
           this.#lease(n);
@@ -236,16 +112,16 @@ export class PretendCluster {
           },
         };
       });
-    return { revision: String(this.#revision), at: new Date().toISOString(), peers };
+    return { revision: this.revision, at: new Date().toISOString(), peers };
   }
 
   matrix(): MatrixJson {
-    const nodes = this.#sorted;
+    const nodes = this.sorted;
     const at = new Date().toISOString();
     return {
       omitted: 0,
       nodes: nodes.map((from, i) => {
-        const self = from === this.#nodes[0];
+        const self = from === this.all[0];
         if (!from.up && !self)
           return { key: from.key, self, row: null, at: null, error: 'no whole answer within 2 s' };
         let row = '';
@@ -268,7 +144,7 @@ export class PretendCluster {
   }
 
   status(): StatusJson {
-    const peers = this.#nodes.slice(1);
+    const peers = this.all.slice(1);
     const count = (is: (n: Node) => boolean) => peers.filter(is).length;
     const kind = { desired: peers.length, inSync: peers.length, failing: 0 };
     const one = { desired: 1, inSync: 1, failing: 0 };
@@ -278,21 +154,21 @@ export class PretendCluster {
       node: '0'.repeat(32),
       instance: this.events.instance,
       pid: 1,
-      startedAt: this.#startedAt.toISOString(),
+      startedAt: this.startedAt.toISOString(),
       ready: true,
       reason: null,
       lease: {
         state: 'held',
-        lease: this.#lease(this.#nodes[0]!),
-        secondsLeft: 86_400 - Math.floor((Date.now() - this.#born) / 1000),
+        lease: this.#lease(this.all[0]!),
+        secondsLeft: 86_400 - Math.floor((Date.now() - this.startedAt.getTime()) / 1000),
         reason: null,
       },
       network: { IPv4: '10.64.0.0/12', IPv6: null, backend: 'vxlan' },
       uplink: {
         name: 'eth0',
         mtu: 1500,
-        addrs: [`${this.#nodes[0]!.ip}/16`],
-        publicIP: this.#nodes[0]!.ip,
+        addrs: [`${this.all[0]!.ip}/16`],
+        publicIP: this.all[0]!.ip,
         publicIPv6: null,
       },
       mtu: 1450,
@@ -307,7 +183,7 @@ export class PretendCluster {
       },
       setAside: 0,
       kernel: {
-        revision: String(this.#revision),
+        revision: this.revision,
         objects: { link: one, sysctl: one, address: one, neigh: kind, fdb: kind, route: kind },
         failing: [],
         conflicts: [],
@@ -316,7 +192,7 @@ export class PretendCluster {
       },
       forwarder: null,
       cni: { attachments: 0, queued: 0, stale: [], commands: {} },
-      store: { connected: true, revision: String(this.#revision), requests: 5, error: null },
+      store: { connected: true, revision: this.revision, requests: 5, error: null },
       problems: lost > 20 ? [`${lost} peers cannot be reached`] : [],
     };
   }
