@@ -3,6 +3,7 @@ import { FILES } from '../contract.ts';
 import { forwarderJson } from '../forwarder/stats.ts';
 import type { MetricSources } from '../metrics/index.ts';
 import { addon } from '../native/addon.ts';
+import { Damper } from './events/damper.ts';
 import type { EventLog } from './events/log.ts';
 import { podHappenings } from './events/pods.ts';
 import { serveControl } from './http/control.ts';
@@ -39,14 +40,16 @@ const sources = (parts: OperatorParts): MetricSources => ({
   events: () => parts.events.counts(),
 });
 
-/** A call of the plugin's, and what is told of it. */
-const noted =
-  (plugin: PluginHandler, { note }: Pick<EventLog, 'note'>): PluginHandler =>
-  async (call) => {
+/** Calls of the plugin's, and what is told of them. */
+function noted(plugin: PluginHandler, { note }: Pick<EventLog, 'note'>): PluginHandler {
+  const words = (_: string, count: number): string => `${count} more pods could not be attached or detached`;
+  const damper = new Damper(note, { words });
+  return async (call) => {
     const answer = await plugin(call);
-    note(...podHappenings(call, answer));
+    damper.note(...podHappenings(call, answer));
     return answer;
   };
+}
 
 /** Every route but health, the page and the plugin's, and how to end what they go on doing. */
 export function operatorRoutes(parts: OperatorParts): {

@@ -8,8 +8,9 @@ import type { StoreReport } from '../subnet/api.ts';
 import type { LeaseSnapshot, LeaseState, SubnetKey } from '../subnet/types.ts';
 import type { Daemon } from './daemon.ts';
 import { AT_START, type Standing, standingHappenings } from './events/daemon.ts';
+import { Damper } from './events/damper.ts';
 import { firewallHappenings, passHappenings } from './events/kernel.ts';
-import type { EventLog } from './events/log.ts';
+import type { EventLog, Happening } from './events/log.ts';
 import { peerHappenings, refusalHappenings } from './events/peers.ts';
 import { leaseHappenings, storeHappening } from './events/store.ts';
 import type { Logger } from './log.ts';
@@ -20,6 +21,8 @@ import { waitingFor } from './readiness.ts';
 export class Watch {
   readonly #log: Logger;
   readonly #events: EventLog;
+  /** For what many nodes do one after the other, as when all are restarted. */
+  readonly #peers: Damper;
   /** Of requests to etcd. */
   readonly requests = new RequestCounts();
   /** How long the kernel has been behind the leases. */
@@ -33,6 +36,9 @@ export class Watch {
   constructor(log: Logger, events: EventLog) {
     this.#log = log;
     this.#events = events;
+    this.#peers = new Damper(events.note, {
+      words: (_, count) => `${count} more changes of peers; \`loden peers\` shows how each stands`,
+    });
   }
 
   /** What the store reports, under its own level. */
@@ -65,17 +71,18 @@ export class Watch {
     const { held, leaseState, snapshot, networkText, refusedPeers } = daemon;
     const { store, applied } = daemon.revisions;
     this.behind.look(store, applied);
-    const happenings = [];
+    const happenings: Happening[] = [];
+    const ofPeers: Happening[] = [];
     if (leaseState && leaseState !== this.#lease)
       happenings.push(...leaseHappenings(this.#lease, leaseState));
     this.#lease = leaseState;
     // Until ours is known, nobody can tell whose the others are.
     if (snapshot && snapshot !== this.#snapshot && held) {
       const isOurs = (lease: Parameters<typeof isPeer>[0]): boolean => !isPeer(lease, held);
-      happenings.push(...peerHappenings(this.#snapshot?.leases, snapshot.leases, isOurs));
+      ofPeers.push(...peerHappenings(this.#snapshot?.leases, snapshot.leases, isOurs));
       this.#snapshot = snapshot;
     }
-    happenings.push(...refusalHappenings(this.#refused, refusedPeers));
+    ofPeers.push(...refusalHappenings(this.#refused, refusedPeers));
     this.#refused = refusedPeers;
     const standing: Standing = {
       ready: daemon.ready,
@@ -91,6 +98,7 @@ export class Watch {
     happenings.push(...standingHappenings(this.#standing, standing));
     this.#standing = standing;
     this.#events.note(...happenings);
+    this.#peers.note(...ofPeers);
   }
 }
 

@@ -188,7 +188,8 @@ describe('whatever was written since it was looked at', () => {
 
   it('is gone: nothing is done, that is said, and no etcd lease is left', async () => {
     const key = '10.5.9.0-24';
-    const etcdLeases = async () => (await etcd.ctl('lease', 'list')).match(/^\w{10,}$/gm) ?? [];
+    const etcdLeases = async (): Promise<string[]> =>
+      (await etcd.ctl('lease', 'list')).match(/^\w{10,}$/gm) ?? [];
     const before = await etcdLeases();
     const subnet = '10.5.9.0/24';
     const plans = [

@@ -141,10 +141,46 @@ describe('EventLog', () => {
     expect(f.got).toHaveLength(7);
   });
 
+  test('a flood of one kind washes nothing else away, and its gaps are told once', async () => {
+    const log = new EventLog('a1', { kept: 10 });
+    log.note(say('1'), say('2', { kind: 'pods' }), say('3', { kind: 'peer' }));
+    for (let i = 4; i <= 500; i++) log.note(say(`${i}`, { kind: 'path' }));
+    log.note(say('501', { kind: 'pods' }));
+    for (let i = 502; i <= 600; i++) log.note(say(`${i}`, { kind: i % 2 ? 'path' : 'mtu' }));
+    const ids = log.read().events.map((e) => e.id);
+    expect(ids).toHaveLength(10);
+    expect(ids).toEqual(ids.toSorted((a, b) => a - b));
+    expect(ids).toEqual(expect.arrayContaining([1, 2, 3, 501]));
+    expect([log.first, log.last]).toEqual([1, 600]);
+    const end = new AbortController();
+    const f = follower(log, 0, end.signal);
+    await f.take(11);
+    expect(f.got).toEqual([-590, ...ids]);
+    // Whoever keeps up misses nothing, whatever goes of what it has read.
+    for (let i = 601; i <= 620; i++) {
+      const next = f.take(1);
+      log.note(say(`${i}`, { kind: 'repair' }));
+      await next;
+    }
+    expect(f.got.slice(11)).toEqual(Array.from({ length: 20 }, (_, i) => 601 + i));
+    // What goes while somebody reads is told, once for each time.
+    const g = follower(log, 0, end.signal);
+    await g.take(3);
+    for (let i = 621; i <= 650; i++) log.note(say(`${i}`, { kind: 'offload' }));
+    while (g.got.at(-1) !== 650) await g.take(1);
+    end.abort();
+    const missed = g.got.filter((id) => id < 0).reduce((sum, id) => sum - id, 0);
+    const read = g.got.filter((id) => id > 0);
+    expect([read.length + missed, read.at(-1)]).toEqual([650, 650]);
+    expect(g.got.filter((id) => id < 0)).toHaveLength(2);
+  });
+
   test.each([
     [undefined, undefined, 9],
     [undefined, '0', 0],
     [undefined, '5', 5],
+    [undefined, '9', 9],
+    [undefined, '10', 0],
     ['a1-5', undefined, 5],
     ['a1-5', '7', 5],
     ['a1-99', undefined, 9],

@@ -1,6 +1,6 @@
 import type { EventJson, EventKind, EventsJson } from '../../api/shapes.ts';
 
-/** Events that are kept, and the greatest lengths of what is in one: all of them are below 2 MB at worst, 300 KB as a rule. */
+/** Events that are kept, of all kinds, and the greatest lengths of what is in one: all of them are below 2 MB at worst, 300 KB as a rule. */
 const KEPT = 1_000;
 const LONGEST = { subject: 200, message: 600, value: 200 } as const;
 const MOST_FIELDS = 12;
@@ -27,7 +27,10 @@ export interface EventCount {
 /** What a follower gets: an event, or word that so many before the next one were dropped before it came to them. */
 export type Followed = { readonly event: EventJson } | { readonly missed: number };
 
-/** The last events, each with an id that goes up by one. Nobody who reads holds anybody up. */
+/**
+ * The last events, each with an id that goes up by one. When there are too many, the oldest of the most frequent kind goes: a flood of one kind
+ * washes nothing else away. Nobody who reads holds anybody up.
+ */
 export class EventLog {
   /** Of this daemon: ids begin anew with each. */
   readonly instance: string;
@@ -39,7 +42,11 @@ export class EventLog {
     { readonly kind: EventKind; readonly level: EventJson['level']; count: number }
   >();
   readonly #waiting = new Set<() => void>();
+  /** By kind, of those that are kept. */
+  readonly #held = new Map<EventKind, number>();
   #last = 0;
+  /** Events that are kept no more. */
+  #dropped = 0;
 
   constructor(instance: string, options: { readonly kept?: number; readonly now?: () => number } = {}) {
     this.instance = instance;
@@ -49,7 +56,7 @@ export class EventLog {
 
   /** Ids of the oldest that is kept and of the newest; 0: none yet. */
   get first(): number {
-    return this.#last === 0 ? 0 : this.#last - this.#ring.length + 1;
+    return this.#ring[0]?.id ?? 0;
   }
 
   get last(): number {
@@ -74,8 +81,9 @@ export class EventLog {
         ),
       });
       this.#count(kind, level);
+      this.#held.set(kind, (this.#held.get(kind) ?? 0) + 1);
+      if (this.#ring.length > this.#kept) this.#drop();
     }
-    if (this.#ring.length > this.#kept) this.#ring.splice(0, this.#ring.length - this.#kept);
     const waiting = [...this.#waiting];
     this.#waiting.clear();
     for (const wake of waiting) wake();
@@ -100,26 +108,50 @@ export class EventLog {
   }
 
   /**
-   * Events after the one with this id, those to come included, until `signal` aborts. Nothing is kept for a slow reader: what was dropped
-   * before it came to it is told as missed.
+   * Events after the one with this id, those to come included, until `signal` aborts. Nothing is kept for a slow reader: how many were dropped
+   * before they came to it is told as missed.
    */
   async *follow(since: number, signal: AbortSignal): AsyncGenerator<Followed, void, undefined> {
     let seen = since;
+    // How many are to come of those up to `known`, as of when so many had been dropped.
+    let [known, toCome, dropped] = [since, 0, -1];
     while (!signal.aborted) {
-      if (seen >= this.#last) {
-        await this.#more(signal);
-        continue;
+      if (known < this.#last || dropped !== this.#dropped) {
+        const kept = this.#ring.length - this.#after(seen);
+        const missed = toCome + (this.#last - known) - kept;
+        [known, toCome, dropped] = [this.#last, kept, this.#dropped];
+        if (missed > 0) {
+          yield { missed };
+          continue;
+        }
       }
-      const missed = this.first - 1 - seen;
-      if (missed > 0) {
-        seen += missed;
-        yield { missed };
-        continue;
-      }
-      const event = this.#ring[seen + 1 - this.first]!;
-      seen = event.id;
-      yield { event };
+      const event = this.#ring[this.#after(seen)];
+      if (event) {
+        seen = event.id;
+        toCome--;
+        yield { event };
+      } else await this.#more(signal);
     }
+  }
+
+  /** Where the events after this id begin. */
+  #after(id: number): number {
+    let [low, high] = [0, this.#ring.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#ring[middle]!.id <= id) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** The oldest of the kind that there are most of. */
+  #drop(): void {
+    const most = Math.max(...this.#held.values());
+    const at = this.#ring.findIndex(({ kind }) => this.#held.get(kind) === most);
+    const [{ kind }] = this.#ring.splice(at, 1) as [EventJson];
+    this.#held.set(kind, most - 1);
+    this.#dropped++;
   }
 
   #more(signal: AbortSignal): Promise<void> {

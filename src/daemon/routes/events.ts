@@ -18,14 +18,17 @@ function kinds(query: URLSearchParams): ReadonlySet<string> | undefined {
 
 /**
  * Where a stream begins: behind the event that the reader has seen last (`Last-Event-ID`, WHATWG HTML section 9.2.4, or `since`), at the
- * oldest that is kept when that was another daemon's, at the newest when nothing is said.
+ * oldest that is kept when that was another daemon's, as an id that is greater than any must be, and at the newest when nothing is said.
  */
 export function beginning(
   log: Pick<EventLog, 'instance' | 'last'>,
   { headers, query }: Pick<ApiRequest, 'headers' | 'query'>,
 ): number {
   const seen = headers['last-event-id'];
-  if (typeof seen !== 'string' || seen === '') return wholeNumber(query, 'since') ?? log.last;
+  if (typeof seen !== 'string' || seen === '') {
+    const since = wholeNumber(query, 'since') ?? log.last;
+    return since > log.last ? 0 : since;
+  }
   const [, instance, id] = /^([0-9a-f]{1,32})-(\d{1,15})$/.exec(seen) ?? [];
   if (instance !== log.instance) return 0;
   return Math.min(Number(id), log.last);
