@@ -47,7 +47,7 @@ async function watchTable({ runDir }: LeasesOptions, io: Io, look: Paint): Promi
 }
 
 /** What has changed with a peer: who serves it, and how it is reached. */
-export interface PeerChange {
+interface PeerChange {
   readonly change: 'present' | 'appeared' | 'changed' | 'gone';
   readonly trouble: Trouble;
   readonly peer: PeerJson;
@@ -62,7 +62,7 @@ const standing = (peer: PeerJson): string =>
   ]);
 
 /** From one answer to the next; `before` undefined: all that is there. */
-export function peerChanges(before: PeersJson | undefined, after: PeersJson): PeerChange[] {
+function peerChanges(before: PeersJson | undefined, after: PeersJson): PeerChange[] {
   const old = new Map(before?.peers.map((p) => [p.key, p]));
   const now = new Set(after.peers.map((p) => p.key));
   const told = (change: PeerChange['change'], peer: PeerJson): PeerChange => ({

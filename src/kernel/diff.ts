@@ -339,7 +339,7 @@ function* unwanted<Row>(
   }
 }
 
-export const linkKey = (name: string): string => objectKey({ kind: 'link', name } as Link);
+const linkKey = (name: string): string => objectKey({ kind: 'link', name } as Link);
 
 const put = (key: string, object: KernelObject, ...ops: Op[]): Step => ({
   kind: 'step',

@@ -22,7 +22,7 @@ export function difference(item: Step | Blocked | Conflict, state: ObservedState
 }
 
 /** An object as `ip` would be told to make it. */
-export function objectWords(o: KernelObject): string {
+function objectWords(o: KernelObject): string {
   switch (o.kind) {
     case 'link':
       return `link ${o.name}`;

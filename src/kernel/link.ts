@@ -1,6 +1,5 @@
 import { LINK_ALIAS } from '../contract.ts';
 import { sameAddr } from '../net/addr.ts';
-import type { Mac } from '../net/mac.ts';
 import type { Message, Request } from '../netlink/message.ts';
 import {
   IFF_LOWER_UP,
@@ -120,12 +119,6 @@ function compareVxlan(
 
 const compareTun = ({ tun }: ObservedLink, wanted: TunLink): Partial<LinkChange> | undefined =>
   tun?.suits ? { txqlen: tun.txqlen !== wanted.tun.txqlen } : undefined;
-
-/** The MAC of a VXLAN device of this name that is there already: peers know it, so it is kept. */
-export function adoptableMac(state: Pick<ObservedState, 'link'>, name: string): Mac | undefined {
-  const link = state.link(name);
-  return link?.vxlan ? link.mac : undefined;
-}
 
 const QUIET = { IFLA_EXT_MASK: RTEXT_FILTER_SKIP_STATS } as const;
 

@@ -5,7 +5,7 @@ import type { Addr, Family } from '../net/addr.ts';
 import { ERRNO } from '../netlink/errno.ts';
 import { NETLINK_ROUTE } from '../netlink/header.ts';
 import type { Message, Request } from '../netlink/message.ts';
-import { changeOf, watchLinksGone } from '../netlink/monitor.ts';
+import { changeOf } from '../netlink/monitor.ts';
 import { AF_INET, AF_INET6, afOf, RTN_LOCAL, route } from '../netlink/rtnl.ts';
 import { NetlinkSocket } from '../netlink/socket.ts';
 import { dumpAddresses, readAddress } from './address.ts';
@@ -209,16 +209,6 @@ export class NetlinkKernel implements Kernel {
       if (cause instanceof NativeError) throw cause;
       throw new NativeError((cause as Error).message, { cause });
     }
-  }
-
-  /**
-   * Be told at once that a link is gone from this namespace (deleted, or moved to another). Deleting a veth is only
-   * acknowledged 20 ms after this, when nobody can see the device any more. `onLost`: notifications were lost, any link may
-   * be gone. Throws {@link NativeError}.
-   */
-  watchLinks(onGone: (ifindex: number) => void, onLost: () => void): Watch {
-    const watching = { quietMs: 0, ...(this.#netnsFd < 0 ? {} : { netnsFd: this.#netnsFd }) };
-    return watchLinksGone(onGone, onLost, watching);
   }
 
   close(): void {

@@ -24,7 +24,7 @@ const CHAIN = 'postrouting';
 const HOOK = { type: 'nat', hook: 'postrouting', prio: 100, policy: 'accept' } as const;
 
 /** The rules of our chain in nft's words, in order. The first that matches decides. */
-export function masqueradeRules(m: Masquerade): string[] {
+function masqueradeRules(m: Masquerade): string[] {
   const family = m.network.addr.family;
   const ip = tableFamily(family);
   const net = formatPrefix(network(m.network));
@@ -92,7 +92,7 @@ export function replaceTable(family: Family, m: Masquerade | undefined): string 
 }
 
 /** A listed rule in the words of {@link masqueradeRules}; anything unknown is told as it is, and so matches none. */
-export const ruleText = (rule: NftRule): string => rule.expr.map(statementText).join(' ');
+const ruleText = (rule: NftRule): string => rule.expr.map(statementText).join(' ');
 
 type Json = Readonly<Record<string, unknown>>;
 const record = (v: unknown): Json =>

@@ -104,8 +104,6 @@ export interface ObservedRoute extends Route {
   readonly odd: boolean;
 }
 
-export type ObservedObject = ObservedLink | ObservedAddress | ObservedNeigh | ObservedFdb | ObservedRoute;
-
 /** Which routes of the main table to list; the kernel does the filtering (NETLINK_GET_STRICT_CHK). */
 export interface RouteQuery {
   readonly family: Family;

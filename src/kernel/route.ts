@@ -31,7 +31,7 @@ const RTPROT_DHCP = 16;
 export const IPV6_METRIC = 1024;
 
 /** The metric in the form that objects are keyed and compared by: undefined when it is the kernel's default. */
-export const plainMetric = (family: 4 | 6, metric: number | undefined): number | undefined =>
+const plainMetric = (family: 4 | 6, metric: number | undefined): number | undefined =>
   metric === undefined || metric === 0 || (family === 6 && metric === IPV6_METRIC) ? undefined : metric;
 
 /** The same route with its metric in plain form. */

@@ -2,13 +2,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProbesJson } from '../../src/api/shapes.ts';
+import { ask } from '../support/ask.ts';
 import { Cluster } from '../support/cluster.ts';
 import { bootDeployed, DEPLOY } from '../support/deployed.ts';
 import type { Host } from '../support/host.ts';
 import { ping } from '../support/ping.ts';
 import { CommandError, until } from '../support/proc.ts';
 import type { Systemd } from '../support/systemd.ts';
-import { unixHttp } from '../support/unixHttp.ts';
 import type { Workload } from '../support/workload.ts';
 
 /** The unit as it is shipped, under a real systemd, with the plugin where `loden cni install` puts it. */
@@ -81,8 +81,8 @@ const processApart = async (): Promise<string> =>
 const mainPid = (): Promise<string> => systemd.property('MainPID');
 
 /** `GET` of the daemon's control socket. */
-const ask = async <T>(path: string): Promise<T> =>
-  JSON.parse((await unixHttp(`/proc/${systemd.init}/root/run/loden/loden.sock`, path)).body) as T;
+const get = async <T>(path: string): Promise<T> =>
+  JSON.parse((await ask(`/proc/${systemd.init}/root/run/loden/loden.sock`, path)).body) as T;
 
 describe.each([['vxlan'], ['udp']])('with %s', (backend) => {
   let other: Workload;
@@ -120,7 +120,7 @@ describe.each([['vxlan'], ['udp']])('with %s', (backend) => {
 
   test('the other host is probed through the tunnel', async () => {
     await until('answers of both families', async () => {
-      const { paths } = await ask<ProbesJson>('/v1/probes');
+      const { paths } = await get<ProbesJson>('/v1/probes');
       const whole = paths.filter((path) => path.health === 'reachable' && path.fullSize === 'passes');
       return paths.length === 2 && whole.length === 2;
     });
@@ -245,7 +245,7 @@ describe('without a capability', () => {
     await plugin('DEL', 'x', netns);
     return result.ips ? 'attached' : result.msg;
   };
-  const status = () => ask<{ ready: boolean; problems: string[] }>('/v1/status');
+  const status = () => get<{ ready: boolean; problems: string[] }>('/v1/status');
   const ready = () => until('ready', async () => (await status()).ready, 15_000);
   const problem = (text: RegExp) =>
     until(String(text), async () => (await status()).problems.some((p) => text.test(p)), 15_000);
@@ -269,7 +269,7 @@ describe('without a capability', () => {
     await startWith(CAPABILITIES.filter((name) => name !== 'CAP_NET_RAW'));
     await problem(/iptables-legacy.*Permission denied/);
     expect((await status()).ready).toBe(false);
-    expect((await ask<ProbesJson>('/v1/probes')).enabled).toBe(false);
+    expect((await get<ProbesJson>('/v1/probes')).enabled).toBe(false);
   });
 
   test('CAP_SYS_ADMIN no namespace can be entered', async () => {

@@ -131,7 +131,7 @@ const path = (n: number, family: 4 | 6, more: Partial<PathJson> = {}): PathJson 
   ...more,
 });
 
-export const peerValue = (n: number, paths: readonly PathJson[], more: Partial<PeerJson> = {}): PeerJson => ({
+const peerValue = (n: number, paths: readonly PathJson[], more: Partial<PeerJson> = {}): PeerJson => ({
   key: `10.5.${n}.0-24`,
   subnets: [`10.5.${n}.0/24`],
   publicIP: `192.0.2.${n}`,

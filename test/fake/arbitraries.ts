@@ -4,7 +4,7 @@ import { network, type Prefix } from '../../src/net/prefix.ts';
 
 /** Random values of the network, for property tests. */
 
-export const anyFamily: fc.Arbitrary<Family> = fc.constantFrom(4, 6);
+const anyFamily: fc.Arbitrary<Family> = fc.constantFrom(4, 6);
 
 export const anyAddr = (family?: Family): fc.Arbitrary<Addr> =>
   (family === undefined ? anyFamily : fc.constant(family)).chain((f) =>

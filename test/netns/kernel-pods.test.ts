@@ -1,7 +1,9 @@
+import { closeSync, openSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { POD_ROUTE_PROTOCOL } from '../../src/contract.ts';
 import { reconcileOnce } from '../../src/kernel/once.ts';
 import type { KernelObject } from '../../src/kernel/types.ts';
+import { watchLinksGone } from '../../src/netlink/monitor.ts';
 import { kernelIn, meteredKernelIn } from '../support/kernelIn.ts';
 import { dump, foreignText } from '../support/kernelText.ts';
 import type { Netns } from '../support/netns.ts';
@@ -167,9 +169,11 @@ describe('a fresh pod', () => {
     await using at = await attached({ mode: 'bridge', families: [4] });
     const host = kernelIn(at.host);
     const gone: number[] = [];
-    const watch = host.watchLinks(
+    const netns = openSync(at.host.path, 'r');
+    const watch = watchLinksGone(
       (ifindex) => gone.push(ifindex),
       () => {},
+      { quietMs: 0, netnsFd: netns },
     );
     try {
       const link = await host.linkNamed(HOST_IF);
@@ -185,6 +189,7 @@ describe('a fresh pod', () => {
       expect(await at.pod.ipJson('link show type veth')).toEqual([]);
     } finally {
       watch.close();
+      closeSync(netns);
       host.close();
     }
   });

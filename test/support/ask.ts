@@ -7,6 +7,7 @@ export interface Told {
 }
 
 export interface Asking {
+  /** GET, or POST of a body, unless given. */
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
   /** A value is sent as JSON, text as it is. */
@@ -14,9 +15,13 @@ export interface Asking {
   readonly timeout?: number;
 }
 
-/** One HTTP request, to its end, on a connection of its own. `to`: the path of a Unix socket, or a TCP port of 127.0.0.1. */
+/**
+ * One HTTP request, to its end, on a connection of its own. `to`: the path of a Unix socket, which is reached from any network namespace, or a TCP
+ * port of 127.0.0.1. Rejects when nobody answers within `timeout` ms.
+ */
 export function ask(to: string | number, path: string, asking: Asking = {}): Promise<Told> {
-  const { method = 'GET', headers = {}, body, timeout = 10_000 } = asking;
+  const { headers = {}, body, timeout = 10_000 } = asking;
+  const { method = body === undefined ? 'GET' : 'POST' } = asking;
   const text = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
   const where: RequestOptions = typeof to === 'string' ? { socketPath: to } : { host: '127.0.0.1', port: to };
   return new Promise((resolve, reject) => {
@@ -36,7 +41,7 @@ export function ask(to: string | number, path: string, asking: Asking = {}): Pro
         );
       },
     );
-    req.on('timeout', () => req.destroy(new Error(`no answer to ${method} ${path}`)));
+    req.on('timeout', () => req.destroy(new Error(`no answer from ${to} to ${method} ${path}`)));
     req.on('error', reject);
     // Who is refused may still be writing.
     req.once('socket', (socket) => socket.on('error', () => {}));

@@ -20,7 +20,7 @@ export interface Datagrams {
  * The sum that a sender leaves in the checksum field for the device to complete: of addresses, protocol and length, folded, not inverted
  * (`CHECKSUM_PARTIAL`, include/linux/skbuff.h).
  */
-export function pseudoHeaderSum(from: string, to: string, length: number): number {
+function pseudoHeaderSum(from: string, to: string, length: number): number {
   let sum = UDP + length;
   for (const bytes of [addrBytes(addr(from)), addrBytes(addr(to))]) {
     for (let i = 0; i < bytes.length; i += 2) sum += (bytes[i]! << 8) | bytes[i + 1]!;

@@ -1,9 +1,9 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { ask, type Told } from './ask.ts';
 import type { Owner } from './owner.ts';
 import { type Proc, until } from './proc.ts';
 import type { Attachment, Underlay } from './underlay.ts';
-import { type Answer, unixHttp } from './unixHttp.ts';
 
 const PORT = 2379;
 /** It has no peers. */
@@ -179,8 +179,8 @@ export class EtcdHost implements AsyncDisposable {
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  #http(path: string, body?: string, timeout?: number): Promise<Answer> {
-    return unixHttp(this.#socket, path, {
+  #http(path: string, body?: string, timeout?: number): Promise<Told> {
+    return ask(this.#socket, path, {
       ...(body === undefined ? {} : { body }),
       ...(timeout === undefined ? {} : { timeout }),
     });

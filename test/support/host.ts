@@ -2,11 +2,11 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FILES } from '../../src/contract.ts';
+import { ask, type Told } from './ask.ts';
 import type { Netns } from './netns.ts';
 import type { Owner } from './owner.ts';
 import { type Proc, until } from './proc.ts';
 import type { Attachment, Underlay } from './underlay.ts';
-import { type Answer, unixHttp } from './unixHttp.ts';
 import { Workload } from './workload.ts';
 
 /** The launcher, as a user runs it. */
@@ -147,8 +147,8 @@ export class Host implements AsyncDisposable {
   }
 
   /** A request to the daemon's control socket. */
-  request(path: string): Promise<Answer> {
-    return unixHttp(join(this.runDir, FILES.controlSocket), path);
+  request(path: string): Promise<Told> {
+    return ask(join(this.runDir, FILES.controlSocket), path);
   }
 
   /** `GET /v1/…`, parsed; throws for any status but 200. */

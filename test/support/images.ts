@@ -20,7 +20,7 @@ export const BUSYBOX = 'localhost/busybox:1';
 const APPLETS = ['cat', 'httpd', 'ip', 'ls', 'nc', 'ping', 'sh', 'sleep'] as const;
 
 /** The root file system of {@link BUSYBOX}, made in `dir`. */
-export function busyboxRoot(dir: string): string {
+function busyboxRoot(dir: string): string {
   const root = join(dir, 'busybox');
   if (existsSync(root)) return root;
   for (const name of ['bin', 'etc', 'tmp', 'proc', 'sys', 'dev', 'www']) {

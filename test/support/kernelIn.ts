@@ -6,7 +6,7 @@ import { NetlinkSocket } from '../../src/netlink/socket.ts';
 import type { Netns } from './netns.ts';
 
 /** A TUN device as the addon makes them, but in the namespace of the process that asks for it. */
-export async function createTunIn(netns: Netns, name: string): Promise<void> {
+async function createTunIn(netns: Netns, name: string): Promise<void> {
   await netns.ip(`tuntap add dev ${name} mode tun multi_queue vnet_hdr`);
 }
 

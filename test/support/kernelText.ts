@@ -40,7 +40,7 @@ export async function dump(netns: Netns): Promise<KernelDump> {
 }
 
 /** Devices that Loden's backends make. */
-export const isOverlay = (device: unknown): boolean => String(device).startsWith('flannel');
+const isOverlay = (device: unknown): boolean => String(device).startsWith('flannel');
 
 const text = (value: unknown): string => (typeof value === 'object' ? JSON.stringify(value) : String(value));
 /** `name value` for what a row has, `name` for what is null. */

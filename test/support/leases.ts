@@ -72,7 +72,7 @@ const sorted = (peers: Iterable<readonly [string, string]>): Peers =>
   Object.fromEntries([...peers].sort(([a], [b]) => (a < b ? -1 : 1)));
 
 /** The peers that the leases in etcd make for a host. */
-export async function peersInEtcd(etcd: EtcdHost, host: Host): Promise<Peers> {
+async function peersInEtcd(etcd: EtcdHost, host: Host): Promise<Peers> {
   const { node } = await status(host);
   const peers: [string, string][] = [];
   for (const [subnet, { value }] of await leases(etcd)) {

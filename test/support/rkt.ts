@@ -3,11 +3,11 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { DEFAULTS, FILES } from '../../src/contract.ts';
+import { ask } from './ask.ts';
 import { isRecord } from './cniTraces.ts';
 import { pluginDir } from './containerd.ts';
 import { type Host, LODEN } from './host.ts';
 import { CommandError, Proc, run, until } from './proc.ts';
-import { unixHttp } from './unixHttp.ts';
 
 /** What rkt 1.30 reads of a plugin's result (types.Result of CNI 0.1/0.2). */
 export interface RktResult {
@@ -90,7 +90,7 @@ exec sleep 1000000`;
     const socket = this.file(join(DEFAULTS.runDir, FILES.controlSocket));
     await until('the daemon to be ready', async () => {
       if (daemon.ended !== undefined) throw new Error(`it ended (${daemon.ended}):\n${daemon.tail()}`);
-      return (await unixHttp(socket, '/readyz')).status === 200;
+      return (await ask(socket, '/readyz')).status === 200;
     });
   }
 

@@ -13,10 +13,10 @@ import {
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FILES } from '../../src/contract.ts';
+import { ask } from './ask.ts';
 import type { Host } from './host.ts';
 import { startTime } from './owner.ts';
 import { Proc, run, until } from './proc.ts';
-import { unixHttp } from './unixHttp.ts';
 
 const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 const UNIT = 'loden.service';
@@ -140,7 +140,7 @@ export class Systemd implements AsyncDisposable {
       async () =>
         (await this.property('NRestarts')) !== before &&
         (await this.property('ActiveState')) === 'active' &&
-        (await unixHttp(join(this.#host.runDir, FILES.controlSocket), '/readyz')).status === 200,
+        (await ask(join(this.#host.runDir, FILES.controlSocket), '/readyz')).status === 200,
       60_000,
     );
   }

@@ -196,6 +196,3 @@ async function bare(netns: Netns, dev: string): Promise<void> {
   await netns.run(['ethtool', '-K', dev, ...off.flatMap((feature) => [feature, 'off'])]);
   await netns.run(['ethtool', '-K', dev, 'gro', 'on']);
 }
-
-/** IPv6 and IPv4 addresses in a URL. */
-export const urlHost = (address: string): string => (address.includes(':') ? `[${address}]` : address);

@@ -11,8 +11,8 @@ import { CNI, EXIT } from '../../src/contract.ts';
 import { type ControlParts, serveControl } from '../../src/daemon/http/control.ts';
 import type { Reply, Route } from '../../src/daemon/http/route.ts';
 import { serveHealth } from '../../src/daemon/http/tcp.ts';
+import { ask } from '../support/ask.ts';
 import { run, until } from '../support/proc.ts';
-import { unixHttp } from '../support/unixHttp.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'loden-api-'));
 afterAll(() => rmSync(dir, { recursive: true }));
@@ -48,16 +48,16 @@ describe('what a request gets', () => {
   ])('%s when ready is %s: %i', async (path, ready, status, body) => {
     const socket = join(dir, 'r.sock');
     await using _ = await serveControl(socket, parts(ready));
-    expect(await unixHttp(socket, path)).toMatchObject({ status, body });
+    expect(await ask(socket, path)).toMatchObject({ status, body });
   });
 
   test('what is not there, and what cannot be done, in JSON', async () => {
     const socket = join(dir, 'n.sock');
     await using _ = await serveControl(socket, parts());
-    const missing = await unixHttp(socket, '/v2');
+    const missing = await ask(socket, '/v2');
     expect([missing.status, JSON.parse(missing.body)]).toMatchObject([404, { error: { code: 'not-found' } }]);
-    expect(await unixHttp(socket, '/v1/thing', { body: '{}' })).toMatchObject({ status: 405 });
-    expect(await unixHttp(socket, '/healthz', { body: '{}' })).toMatchObject({ status: 405 });
+    expect(await ask(socket, '/v1/thing', { body: '{}' })).toMatchObject({ status: 405 });
+    expect(await ask(socket, '/healthz', { body: '{}' })).toMatchObject({ status: 405 });
   });
 });
 
@@ -65,13 +65,13 @@ describe('the control socket', () => {
   test('serves long answers whole, and survives a resource that fails', async () => {
     const path = join(dir, 'a.sock');
     await using _ = await serveControl(path, parts());
-    const { status, body } = await unixHttp(path, '/v1/long');
+    const { status, body } = await ask(path, '/v1/long');
     expect([status, body.split(',').length]).toEqual([200, 50_001]);
-    expect(await unixHttp(path, '/v1/broken')).toMatchObject({
+    expect(await ask(path, '/v1/broken')).toMatchObject({
       status: 500,
       body: expect.stringMatching('out of order'),
     });
-    expect(await unixHttp(path, '/healthz')).toMatchObject({ status: 200 });
+    expect(await ask(path, '/healthz')).toMatchObject({ status: 200 });
   });
 
   test('has its mode before anybody finds it, touches no umask, and goes first at the end', async () => {
@@ -91,14 +91,14 @@ describe('the control socket', () => {
     const path = join(dir, 'taken.sock');
     mkdirSync(join(path, 'x'), { recursive: true });
     await expect(serveControl(path, parts())).rejects.toThrow(`cannot listen on ${path}`);
-    await expect(unixHttp(join(dir, '.new'), '/healthz')).rejects.toThrow();
+    await expect(ask(join(dir, '.new'), '/healthz')).rejects.toThrow();
   });
 
   test('is refused beside a living daemon, and replaces the file of a dead one', async () => {
     const path = join(dir, 'b.sock');
     await using _ = await serveControl(path, parts());
     await expect(serveControl(path, parts())).rejects.toMatchObject({ exitCode: EXIT.busy });
-    expect(await unixHttp(path, '/healthz')).toMatchObject({ status: 200 });
+    expect(await ask(path, '/healthz')).toMatchObject({ status: 200 });
   });
 });
 
@@ -260,7 +260,7 @@ describe("the plugin's resource", () => {
     const server = await serveControl(path, { ...parts(), plugin });
     const answers = Promise.all(Array.from({ length: 200 }, () => post(path, JSON.stringify(call))));
     await until('all to be asked', () => asked === 200);
-    expect(await unixHttp(path, '/healthz')).toMatchObject({ status: 200 });
+    expect(await ask(path, '/healthz')).toMatchObject({ status: 200 });
     const closed = server[Symbol.asyncDispose]();
     expect(existsSync(path)).toBe(false);
     go();
@@ -271,7 +271,7 @@ describe("the plugin's resource", () => {
   test('is only answered to a POST', async () => {
     const path = join(dir, 'p6.sock');
     await using _ = await serveControl(path, { ...parts(), plugin: async () => ({ kind: 'done' }) });
-    expect(await unixHttp(path, CNI.resource)).toMatchObject({ status: 404 });
+    expect(await ask(path, CNI.resource)).toMatchObject({ status: 404 });
   });
 });
 

@@ -4,7 +4,6 @@ import { desiredState, describe as inWords } from '../../src/kernel/desired.ts';
 import { type PlanItem, plan, type Step } from '../../src/kernel/diff.ts';
 import { encode } from '../../src/kernel/encode.ts';
 import type { Op } from '../../src/kernel/kernel.ts';
-import { adoptableMac } from '../../src/kernel/link.ts';
 import { Names } from '../../src/kernel/names.ts';
 import { Observer } from '../../src/kernel/observer.ts';
 import { settled } from '../../src/kernel/outcome.ts';
@@ -330,16 +329,6 @@ describe('a step', () => {
     const wide: Address = { kind: 'address', dev: 'cni0', addr: prefix('10.0.0.1/8') };
     const items = await planned(await troubled([create(wide)]), [tunnel(4), v4]);
     expect(items.filter((i) => i.kind === 'conflict')).toEqual([]);
-  });
-});
-
-describe('adoptableMac', () => {
-  test('is that of a VXLAN device with the name, whoever made it', async () => {
-    const observer = new Observer(await troubled([]), { owner });
-    await observer.look();
-    expect(adoptableMac(observer.state, 'flannel.1')).toBe('02:00:00:00:00:01');
-    expect(adoptableMac(observer.state, 'flannel.9')).toBeUndefined();
-    expect(adoptableMac(observer.state, 'u0')).toBeUndefined();
   });
 });
 

@@ -51,7 +51,7 @@ export async function validateConfig(
 }
 
 /** What follows from a network config, in words. */
-export function networkRows(network: NetworkConfig): [string, string][] {
+function networkRows(network: NetworkConfig): [string, string][] {
   const families = [...network.families.values()].map((f): [string, string] => [
     `IPv${f.network.addr.family}`,
     `${formatPrefix(f.network)}; a /${f.subnetLen} for each node, from ${formatAddr(f.min)} to ${formatAddr(f.max)}`,
