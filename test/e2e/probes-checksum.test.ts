@@ -50,6 +50,8 @@ test('a device whose checksums are corrupted is told to leave them alone, until 
   const [a, b] = hosts;
   const [podA, podB] = pods;
   const end = (n: number) => nthSubnet(4, n).replace(/\/.*/, '');
+  // What a device that was just made does is known after another look at the kernel.
+  await turned(a, 'on');
   expect(await told(a)).toEqual({ device: 'flannel.1', state: 'on', reason: null });
 
   // Datagrams of the pod arrive no more, nor those of the prober.

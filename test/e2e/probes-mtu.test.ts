@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import type { EventsJson, ProbesJson } from '../../src/api/shapes.ts';
 import type { Cluster, ClusterOptions } from '../support/cluster.ts';
 import { FlannelHost } from '../support/flannel.ts';
@@ -15,15 +15,6 @@ const NARROW = 1400;
 /** Probes come in rounds of this; what is done about paths is counted in rounds. */
 const INTERVAL = '200ms';
 
-let cluster: Cluster | undefined;
-let hosts: readonly Host[] = [];
-let pods: readonly Workload[] = [];
-
-afterEach(async () => {
-  await cluster?.[Symbol.asyncDispose]();
-  cluster = undefined;
-});
-
 /** How often is probed; 0: not at all. */
 const probing = (interval: string) => ({ FLANNELD_PROBE_INTERVAL: interval });
 
@@ -36,13 +27,32 @@ const probe = (which: readonly Host[]) =>
     }),
   );
 
-/** Hosts in segments, the n-th with the n-th subnets, and a pod on each. */
-async function start(segments: readonly number[], options: ClusterOptions): Promise<Cluster> {
-  cluster = await pinnedCluster(segments, { ...options, env: probing('0') });
-  hosts = cluster.hosts;
-  await Promise.all(hosts.map(({ at }) => cluster!.underlay.wire(at)));
-  pods = await Promise.all(hosts.map((host) => host.workload()));
-  return cluster;
+/** Hosts on one link that do not probe yet, the n-th with the n-th subnets, and a pod on each. */
+class Stage implements AsyncDisposable {
+  readonly cluster: Cluster;
+  readonly hosts: readonly Host[];
+  readonly pods: readonly Workload[];
+
+  private constructor(cluster: Cluster, pods: readonly Workload[]) {
+    this.cluster = cluster;
+    this.hosts = cluster.hosts.slice(0, pods.length);
+    this.pods = pods;
+  }
+
+  static async start(options: ClusterOptions): Promise<Stage> {
+    const cluster = await pinnedCluster([0, 0], { ...options, env: probing('0') });
+    try {
+      await Promise.all(cluster.hosts.map(({ at }) => cluster.underlay.wire(at)));
+      return new Stage(cluster, await Promise.all(cluster.hosts.map((host) => host.workload())));
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.cluster[Symbol.asyncDispose]();
+  }
 }
 
 /** Bytes that routes of a host are lowered to, by `<lease key> <family>`. */
@@ -56,7 +66,7 @@ async function routeMtus(host: Host): Promise<Record<string, number>> {
 /** The same as the kernel has it. */
 async function kernelMtus(host: Host): Promise<Record<string, number>> {
   const found: Record<string, number> = {};
-  for (const family of cluster!.families) {
+  for (const family of [4, 6]) {
     const routes = await host.netns.ipJson<{ dst: string; metrics?: { mtu?: number }[] }[]>(
       `-${family} route show proto 76`,
     );
@@ -87,8 +97,8 @@ const lowered = (host: Host, mtus: readonly number[]) =>
   );
 
 /** Transfers and datagrams of all sizes, once around; those that may be fragmented too. */
-async function expectThrough(from: Workload, to: Workload): Promise<void> {
-  for (const family of cluster!.families) {
+async function expectThrough(families: readonly (4 | 6)[], from: Workload, to: Workload): Promise<void> {
+  for (const family of families) {
     await expectTransfer({ from, to, family }, 5_000_000, 20_000);
     // The first large datagram is lost, by which its sender learns what passes: TCP need not have taught both.
     for (const [one, other] of [
@@ -112,10 +122,12 @@ async function expectThrough(from: Workload, to: Workload): Promise<void> {
   await expectEchoes({ from, to }, 100, [1, 1300, 1322, 1323, 1350, 4000]);
 }
 
-test('vxlan: a path that swallows large packets is used with smaller ones, until they pass again', async () => {
-  const { underlay, families } = await start([0, 0], { families: [4, 6] });
+test.concurrent('vxlan: a path that swallows large packets is used with smaller ones, until they pass again', async () => {
+  await using stage = await Stage.start({ families: [4, 6] });
+  const { cluster, hosts, pods } = stage;
+  const { underlay, families } = cluster;
   // A flannel node answers as others do.
-  const theirs = await FlannelHost.make(cluster!, await cluster!.addHost(), { n: 3 });
+  const theirs = await FlannelHost.make(cluster, await cluster.addHost(), { n: 3 });
   const flannel = theirs.host;
   await underlay.wire(flannel.at);
   const [a, b] = hosts as [Host, Host];
@@ -137,7 +149,7 @@ test('vxlan: a path that swallows large packets is used with smaller ones, until
     '10.42.3.0-24&fd00:42:0:3::-64 4': 1350,
     '10.42.3.0-24&fd00:42:0:3::-64 6': 1330,
   });
-  await expectThrough(podA, podB);
+  await expectThrough(families, podA, podB);
   const { problems } = await a.get<{ problems: string[] }>('/v1/status');
   expect(problems).toEqual([
     expect.stringMatching(/^large packets are lost on the way to peers; .* and 3 more$/),
@@ -168,8 +180,10 @@ test('vxlan: a path that swallows large packets is used with smaller ones, until
   ]);
 });
 
-test('udp: the peer gets a route of its own, until large packets pass again', async () => {
-  const { underlay, families } = await start([0, 0], { families: [4, 6], backend: { Type: 'udp' } });
+test.concurrent('udp: the peer gets a route of its own, until large packets pass again', async () => {
+  await using stage = await Stage.start({ families: [4, 6], backend: { Type: 'udp' } });
+  const { hosts, pods } = stage;
+  const { underlay, families } = stage.cluster;
   const [a, b] = hosts as [Host, Host];
   const [podA, podB] = pods as [Workload, Workload];
   const mend = await underlay.narrow(a.at, b.at, NARROW);
@@ -179,8 +193,38 @@ test('udp: the peer gets a route of its own, until large packets pass again', as
     await Promise.all([lowered(a, [1372, 1372]), lowered(b, [1372, 1372])]);
   });
   expect(Object.keys(await kernelMtus(a)).sort()).toEqual(['10.42.2.0/24', 'fd00:42:0:2::/64']);
-  await expectThrough(podA, podB);
+  await expectThrough(families, podA, podB);
   await mend();
   await lossless(around(pods, families), () => Promise.all([lowered(a, []), lowered(b, [])]));
   expect(await a.netns.ip('route show 10.42.2.0/24')).toBe('');
+});
+
+test.concurrent('host-gw: a route that flanneld has left is lowered, further, raised, and lowered again', async () => {
+  await using stage = await Stage.start({ backend: { Type: 'host-gw' } });
+  const { hosts, pods } = stage;
+  const { underlay, families } = stage.cluster;
+  const [a, b] = hosts as [Host, Host];
+  // As flanneld leaves it.
+  await a.stop();
+  await a.netns.ip('route del 10.42.2.0/24');
+  await a.netns.ip(`route add 10.42.2.0/24 via ${b.at.ipv4} dev eth0 proto boot`);
+  await a.start({ env: probing('0') });
+  expect(await a.netns.ip('-details route show 10.42.2.0/24')).toContain('proto boot');
+  let mend = await underlay.narrow(a.at, b.at, NARROW);
+  await lossless(around(pods, families), async () => {
+    await probe([a]);
+    await lowered(a, [1400]);
+    const narrower = await underlay.narrow(b.at, a.at, 1300);
+    await lowered(a, [1300]);
+    await narrower();
+    await mend();
+    await lowered(a, []);
+    mend = await underlay.narrow(a.at, b.at, NARROW);
+    await lowered(a, [1400]);
+  });
+  expect(await a.get('/v1/status')).toMatchObject({
+    problems: [expect.stringMatching(/^large packets are lost on the way to peers/)],
+    kernel: { conflicts: [] },
+  });
+  await mend();
 });
