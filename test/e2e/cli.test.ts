@@ -2,7 +2,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import type { EventsJson, LeaseJson, LeasesJson, PeersJson, StatusJson } from '../../src/api/shapes.ts';
-import { EXIT } from '../../src/contract.ts';
+import { EXIT, FILES } from '../../src/contract.ts';
+import { ask } from '../support/ask.ts';
 import { Cluster } from '../support/cluster.ts';
 import { bothWays, lossless } from '../support/flow.ts';
 import { type Host, LODEN } from '../support/host.ts';
@@ -165,6 +166,19 @@ test.concurrent('operators see a cluster that is in order, and change it without
   );
   for (const command of ['validate', 'set'])
     expect((await run('config', command, join(host.dir, 'wrong.json'))).code).toBe(EXIT.config);
+
+  // What a daemon that hung was asked by somebody who has given up is not done when it goes on.
+  const { pid } = await host.get<StatusJson>('/v1/status');
+  process.kill(pid, 'SIGSTOP');
+  try {
+    const body = { subnet: '10.42.250.0/24', node: '192.0.2.250' };
+    const asking = ask(join(host.runDir, FILES.controlSocket), '/v1/reservations', { body, timeout: 300 });
+    await expect(asking).rejects.toThrow(/no answer/);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  expect(await ok('leases', 'reserve', '10.42.251.0/24', '--node', '192.0.2.250')).toMatch(/: reserved/);
+  expect(await ok('leases', '--source=etcd')).not.toContain('10.42.250.0/24');
 });
 
 test.concurrent('operators see what is broken: a peer, etcd, the kernel, the daemon', async () => {
