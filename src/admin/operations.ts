@@ -30,6 +30,8 @@ const DONE = {
   nothing: 'nothing',
 } as const satisfies Readonly<Record<Step['do'], LeaseChangeJson['done']>>;
 
+const keyOf = (step: Step): string => ('key' in step ? step.key : step.lease.key);
+
 function refuseIfUnwanted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new Refusal('nobody waits for it any more');
 }
@@ -50,6 +52,7 @@ async function changeLease(
   });
   return {
     done: DONE[planned.step.do],
+    key: keyOf(planned.step),
     lease: lease ? leaseJson(lease, false) : null,
     revision: String(revision),
     notes: planned.notes,

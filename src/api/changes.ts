@@ -4,6 +4,8 @@ import type { LeaseJson } from './leases.ts';
 export interface LeaseChangeJson {
   /** `created`: a reservation where nothing was; `reserved`: of a lease; `released`: a lease of a reservation; `nothing`: it was so already. */
   readonly done: 'created' | 'reserved' | 'released' | 'deleted' | 'nothing';
+  /** Of the lease; one that could not be read is told as it stood in etcd. */
+  readonly key: string;
   /** As it is now; null: deleted. */
   readonly lease: LeaseJson | null;
   readonly revision: string;

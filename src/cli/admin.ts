@@ -20,6 +20,7 @@ const textOrNull = v.nullable(text);
 
 const LeaseChange: v.GenericSchema<unknown, LeaseChangeJson> = v.looseObject({
   done: v.picklist(['created', 'reserved', 'released', 'deleted', 'nothing']),
+  key: text,
   lease: v.nullable(leaseAnswer),
   revision: text,
   notes: v.array(text),

@@ -1,6 +1,6 @@
 import { backendTypes, findBackend } from '../backends/registry.ts';
 import { ConfigError, type Problem } from '../errors.ts';
-import { type Fields, fields, isObject, show } from '../fields.ts';
+import { type Fields, fields, isObject } from '../fields.ts';
 import type { Family } from '../net/addr.ts';
 import type { FamilyNetwork, NetworkConfig } from '../subnet/types.ts';
 import { readRange } from './range.ts';
@@ -45,9 +45,13 @@ function open(text: string): Fields {
   } catch (e) {
     throw refuse('JSON', reasonOnly(e as SyntaxError));
   }
-  if (!isObject(value)) throw refuse('a JSON object', show(value));
+  if (!isObject(value)) throw refuse('a JSON object', kindOf(value));
   return fields(value);
 }
+
+/** Not the value itself, which may be a key (PSK) that somebody has put in the wrong place. */
+const kindOf = (value: unknown): string =>
+  value === null ? 'null' : Array.isArray(value) ? 'a list' : `a ${typeof value}`;
 
 /** JSON.parse's complaint without the piece of text it quotes, which may hold a key (PSK). */
 const reasonOnly = (e: SyntaxError): string => e.message.replace(/, (?:\.\.\.)?".*/s, '');

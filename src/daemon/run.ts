@@ -144,9 +144,8 @@ async function compose(
   });
   stack.defer(() => paths.end());
   await paths.restore();
-  const store = stack.use(
-    new EtcdStore({ ...options.etcd, onReport: watch.store, onRequest: watch.requests.note }),
-  );
+  const etcd = { ...options.etcd, onRequest: watch.requests.note };
+  const store = stack.use(new EtcdStore({ ...etcd, onReport: watch.store }));
   const daemon = new Daemon(
     {
       options,
@@ -226,6 +225,7 @@ async function compose(
   await serveOperators(
     {
       options,
+      etcd,
       log,
       daemon,
       reconciler,

@@ -143,7 +143,7 @@ function reserveLease(lease: Lease, owner: Owner, config: NetworkConfig): Plan {
       `the lease ${lease.key} does not fit the network config: its node is about to give it up`,
     );
   if (lease.etcdLease === 'reservation') return { step: { do: 'nothing', lease }, notes: [] };
-  return { step: { do: 'reserve', lease }, notes: [] };
+  return { step: { do: 'reserve', lease }, notes: lease.node === undefined ? [FLANNELD] : [] };
 }
 
 /** With the subnets of the other family, which go by the first one's number, as when a node chooses. */
@@ -160,11 +160,18 @@ function complete(view: View, config: NetworkConfig, given: readonly Prefix[]): 
   return chosen.subnets;
 }
 
+/** What flannel's RenewLease does to a key of its own, whatever it hangs on. */
+const FLANNELD =
+  'a flanneld that runs there ends the reservation when it renews its lease, by putting the key on a new one of 24 h: stop it before';
+
 function notesFor(owner: Owner): string[] {
   const has = owner.leases.map((l) => describeSubnets(l.subnets)).join(', ');
   const at = [...owner.endpoints.values()].map(formatAddr).join(' or ');
   if (has === '') return [`it is for the node that starts with the PublicIP ${at} and has no lease yet`];
-  const restart = 'it takes this one when its daemon starts anew, and its pods need new addresses then';
+  const restart =
+    owner.node === undefined
+      ? 'loden takes this one when it starts there, flanneld whichever lease of its PublicIP it finds first; pods need new addresses then'
+      : 'it takes this one when its daemon starts anew, and its pods need new addresses then';
   return [`the node keeps ${has} for as long as its daemon runs; ${restart}`];
 }
 

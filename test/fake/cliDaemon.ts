@@ -109,6 +109,7 @@ export const CONFIG: ConfigJson = {
 };
 export const RESERVED: LeaseChangeJson = {
   done: 'reserved',
+  key: '10.5.9.0-24',
   lease: LEASES.leases[1]!,
   revision: '6',
   notes: [],

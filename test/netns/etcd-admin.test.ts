@@ -94,7 +94,7 @@ describe('a lease that is alive', () => {
       /is no reservation but the lease of node/,
     );
     const gone = await releaseSubnet(store(), { subnet: key, force: true });
-    expect(gone).toMatchObject({ done: 'deleted', lease: null });
+    expect(gone).toMatchObject({ done: 'deleted', key, lease: null });
     await node.reported('lost');
     const again = await node.held((l) => l.createRevision > BigInt(gone.revision));
     expect(again.key).toBe(key);
@@ -105,7 +105,8 @@ describe('a reservation', () => {
   it('of flannel keeps its value byte for byte, and its node id is none', async () => {
     const lease = await etcd.grant(3_600);
     await etcd.put(`${SUBNETS}10.5.9.0-24`, FLANNEL, lease);
-    await reserveSubnet(store(), { subnet: '10.5.9.0/24', node: '192.0.2.9' });
+    const { notes } = await reserveSubnet(store(), { subnet: '10.5.9.0/24', node: '192.0.2.9' });
+    expect(notes).toEqual([expect.stringMatching(/flanneld .* ends the reservation .*: stop it before$/)]);
     expect(await value('10.5.9.0-24')).toMatchObject({ value: FLANNEL, lease: '0' });
     await releaseSubnet(store(), { subnet: '10.5.9.0/24', ttl: 3_600 });
     const kv = await value('10.5.9.0-24');
@@ -124,7 +125,10 @@ describe('a reservation', () => {
 
   it('that nobody took is deleted; what cannot be read by force', async () => {
     await reserveSubnet(store(), { subnet: '10.5.77.0/24', node: '192.0.2.77' });
-    expect(await releaseSubnet(store(), { subnet: '10.5.77.0/24' })).toMatchObject({ done: 'deleted' });
+    expect(await releaseSubnet(store(), { subnet: '10.5.77.0/24' })).toMatchObject({
+      done: 'deleted',
+      key: '10.5.77.0-24',
+    });
     await etcd.put(`${SUBNETS}foo`, 'bar');
     expect(await refusal(releaseSubnet(store(), { subnet: 'foo' }))).toMatch(/--force deletes it/);
     await releaseSubnet(store(), { subnet: 'foo', force: true });

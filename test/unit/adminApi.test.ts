@@ -4,12 +4,15 @@ import { EventLog } from '../../src/daemon/events/log.ts';
 import { toApiError } from '../../src/daemon/http/errors.ts';
 import type { ApiRequest, Method } from '../../src/daemon/http/route.ts';
 import { adminRoutes } from '../../src/daemon/routes/admin.ts';
+import type { RequestReport } from '../../src/subnet/api.ts';
 
 /** Requests that change something, before anything of them comes to etcd: nobody listens where it is said to be. */
 
 const events = new EventLog('0123456789abcdef');
 const options = runOptions(new Map([['etcd-endpoints', ['http://127.0.0.1:1']]]), {});
-const routes = adminRoutes({ options, events });
+const requests: RequestReport[] = [];
+const etcd = { ...options.etcd, onRequest: (request: RequestReport) => void requests.push(request) };
+const routes = adminRoutes({ options, etcd, events });
 
 async function ask(method: Method, given: Partial<ApiRequest>) {
   const route = routes.find((r) => r.method === method)!;
@@ -89,4 +92,11 @@ test('without etcd it is said that etcd does not answer, and nothing is noted as
       message: expect.stringMatching(/etcd at http:\/\/127\.0\.0\.1:1/),
     });
   expect(events.last).toBe(0);
+});
+
+test('what etcd is asked is counted', async () => {
+  requests.length = 0;
+  const told = await ask('POST', { body: { subnet: '10.5.7.0/24', node: '192.0.2.7' } });
+  expect(told).toMatchObject({ status: 503, code: 'unavailable' });
+  expect(requests).toContainEqual(expect.objectContaining({ method: 'KV.range', ok: false }));
 });

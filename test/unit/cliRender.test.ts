@@ -169,6 +169,7 @@ describe('loden leases', () => {
   test('reserve and release', () => {
     const change = (done: LeaseChangeJson['done'], notes: string[] = []): LeaseChangeJson => ({
       done,
+      key: udp.key,
       lease: done === 'deleted' ? null : udp,
       revision: '7',
       notes,

@@ -214,6 +214,11 @@ describe('hostile text', () => {
   test('what cannot be parsed is not quoted: it may hold a key', () => {
     expect(problems('{"Backend":{"PSK":"c2VjcmV0"')[0]).not.toContain('c2VjcmV0');
     expect(problems('{"Backend":{"PSK":c2VjcmV0}}')[0]).not.toContain('c2VjcmV0');
+    // Valid JSON, and still a key in the wrong place.
+    expect(problems('"c2VjcmV0"')).toEqual(['config: a JSON object; a string']);
+    expect(problems('["c2VjcmV0"]')).toEqual(['config: a JSON object; a list']);
+    expect(problems('4711')).toEqual(['config: a JSON object; a number']);
+    expect(problems('null')).toEqual(['config: a JSON object; null']);
   });
 
   test('unknown keys at the top are reported, not refused', () => {

@@ -14,7 +14,7 @@ import type { RouteParts } from './parts.ts';
  * - `PUT /v1/network` with `{"config": "<text>", "revision": "123", "force": false, "dryRun": false}`, all but `config` optional: put the
  *   network config, unless it was written after `revision`. Answers 200 and `NetworkChangeJson`.
  */
-export function adminRoutes(parts: Pick<RouteParts, 'options' | 'events'>): Route[] {
+export function adminRoutes(parts: Pick<RouteParts, 'options' | 'etcd' | 'events'>): Route[] {
   // What is asked for once in a blue moon takes no memory until then.
   const api = () => import('./adminRequests.ts');
   return [

@@ -9,7 +9,7 @@ import type { RouteParts } from './parts.ts';
 
 /** The requests of admin.ts, which says what they are. */
 
-type Parts = Pick<RouteParts, 'options' | 'events'>;
+type Parts = Pick<RouteParts, 'options' | 'etcd' | 'events'>;
 
 const Reservation = v.strictObject({ subnet: v.string(), node: v.string() });
 
@@ -21,22 +21,22 @@ const Network = v.strictObject({
 });
 
 export async function postReservation({ body, signal }: ApiRequest, parts: Parts): Promise<Reply> {
-  const change = await refusing(() => reserveSubnet(parts.options.etcd, read(Reservation, body), signal));
-  note(parts, change, change.lease?.key);
+  const change = await refusing(() => reserveSubnet(parts.etcd, read(Reservation, body), signal));
+  note(parts, change);
   return { status: change.done === 'created' ? 201 : 200, value: change };
 }
 
 export async function deleteLease({ params, query, signal }: ApiRequest, parts: Parts): Promise<Reply> {
-  const { etcd, leaseTtl } = parts.options;
+  const { etcd, options } = parts;
   const subnet = params.key ?? '';
   const force = flag(query, 'force');
-  const change = await refusing(() => releaseSubnet(etcd, { subnet, force, ttl: leaseTtl }, signal));
-  note(parts, change, change.lease?.key ?? subnet);
+  const change = await refusing(() => releaseSubnet(etcd, { subnet, force, ttl: options.leaseTtl }, signal));
+  note(parts, change);
   return { value: change };
 }
 
-export async function putNetwork({ body, signal }: ApiRequest, { options, events }: Parts): Promise<Reply> {
-  const change = await refusing(() => setNetwork(options.etcd, read(Network, body), signal));
+export async function putNetwork({ body, signal }: ApiRequest, { etcd, events }: Parts): Promise<Reply> {
+  const change = await refusing(() => setNetwork(etcd, read(Network, body), signal));
   if (change.done === 'set') {
     const what = change.changes.map(({ path }) => path).join(', ') || 'anew';
     events.note({
@@ -49,10 +49,10 @@ export async function putNetwork({ body, signal }: ApiRequest, { options, events
   return { value: change };
 }
 
-function note({ events }: Parts, { done }: LeaseChangeJson, key: string | undefined): void {
+function note({ events }: Parts, { done, key }: LeaseChangeJson): void {
   if (done === 'nothing') return;
   const what = done === 'created' ? 'made this reservation' : `${done} this lease`;
-  events.note({ level: 'info', kind: 'lease', subject: key ?? null, message: `an operator has ${what}` });
+  events.note({ level: 'info', kind: 'lease', subject: key, message: `an operator has ${what}` });
 }
 
 /** The body of a request; what it says is not repeated in an error, for it may hold a secret. */
