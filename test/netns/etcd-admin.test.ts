@@ -278,6 +278,6 @@ it('nothing is changed for somebody who waits no more', async () => {
     releaseSubnet(store(), { subnet: '10.5.9.0/24', force: true }, gone),
     setNetwork(store(), { config: '{"Network":"10.5.0.0/16"}', force: true }, gone),
   ];
-  for (const work of works) expect(await refusal(work)).toMatch(/nobody waits/);
+  for (const words of await Promise.all(works.map(refusal))) expect(words).toMatch(/nobody waits/);
   expect(await etcd.ctl('get', '--prefix', PREFIX, '-w', 'json')).toBe(before);
 });
