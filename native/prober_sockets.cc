@@ -14,42 +14,17 @@
 #include <cstring>
 #include <span>
 
+#include "core/udp_socket.h"
+
 namespace loden {
 namespace {
 
 using core::Address;
 using core::ProbeKind;
+using core::SocketAddress;
+using core::ToSocketAddress;
 
 constexpr size_t kMostBytes = 65'535;
-
-// The address of a socket of either family.
-union SocketAddress {
-  sockaddr any;
-  sockaddr_in v4;
-  sockaddr_in6 v6;
-};
-
-socklen_t ToSocket(const Address& address, uint16_t port, SocketAddress* out) {
-  *out = {};
-  if (address.family == 4) {
-    out->v4.sin_family = AF_INET;
-    out->v4.sin_port = htons(port);
-    memcpy(&out->v4.sin_addr, address.bytes, 4);
-    return sizeof out->v4;
-  }
-  out->v6.sin6_family = AF_INET6;
-  out->v6.sin6_port = htons(port);
-  memcpy(&out->v6.sin6_addr, address.bytes, 16);
-  return sizeof out->v6;
-}
-
-Address FromSocket(uint8_t family, const SocketAddress& address) {
-  Address out;
-  out.family = family;
-  if (family == 4) memcpy(out.bytes, &address.v4.sin_addr, 4);
-  else memcpy(out.bytes, &address.v6.sin6_addr, 16);
-  return out;
-}
 
 Failure SetInt(int fd, int level, int option, int value, const char* what) {
   return setsockopt(fd, level, option, &value, sizeof value) == 0 ? Failure{} : Failure{errno, what};
@@ -172,18 +147,16 @@ Failure ProberSockets::OpenFamily(uint8_t family) {
   Address any;
   any.family = family;
   SocketAddress bound;
-  socklen_t length = ToSocket(any, 0, &bound);
+  socklen_t length = ToSocketAddress(any, 0, &bound);
   if (bind(its.udp, &bound.any, length) != 0) return {errno, "bind"};
-  if (getsockname(its.udp, &bound.any, &length) != 0) return {errno, "getsockname"};
-  its.port = ntohs(family == 4 ? bound.v4.sin_port : bound.v6.sin6_port);
-  return {};
+  return core::UdpIdentify(its.udp, &any, &its.port);
 }
 
 int ProberSockets::Send(ProbeKind kind, const Address& to, uint16_t port, size_t size, const core::ProbeMark& mark) {
   const Family& its = Of(to.family);
   if (its.failure) return its.failure.error;
   SocketAddress target;
-  socklen_t length = ToSocket(to, kind == ProbeKind::kUdp ? port : 0, &target);
+  socklen_t length = ToSocketAddress(to, kind == ProbeKind::kUdp ? port : 0, &target);
   uint8_t* out = buffer_.data();
   size_t bytes = size - core::IpHeader(to.family);
   int fd = its.icmp;
@@ -199,12 +172,15 @@ int ProberSockets::Send(ProbeKind kind, const Address& to, uint16_t port, size_t
     if (route < 0) return errno;
     SocketAddress towards, source;
     socklen_t source_length = sizeof source;
-    const bool known = connect(route, &towards.any, ToSocket(to, port, &towards)) == 0 &&
+    const bool known = connect(route, &towards.any, ToSocketAddress(to, port, &towards)) == 0 &&
                        getsockname(route, &source.any, &source_length) == 0;
     const int error = errno;
     close(route);
     if (!known) return error;
-    core::PutDatagram(out, size, FromSocket(to.family, source), to, its.port, port, mark);
+    Address ours;
+    uint16_t any_port = 0;
+    core::FromSocketAddress(source, &ours, &any_port);
+    core::PutDatagram(out, size, ours, to, its.port, port, mark);
     fd = its.raw;
     bytes = size;
   }
@@ -233,7 +209,8 @@ ProberSockets::Got ProberSockets::Receive(uint8_t family, Received* out) {
                                  : core::ReadAnswer6(buffer_.data(), size, &out->answer);
   if (!known || out->answer.mark.magic != magic_) return Got::kOther;
   if (out->answer.identifier != (out->answer.of_udp ? Of(family).port : identifier_)) return Got::kOther;
-  out->from = FromSocket(family, from);
+  uint16_t no_port = 0;
+  if (!core::FromSocketAddress(from, &out->from, &no_port)) return Got::kOther;
   timespec at{};
   const cmsghdr* header = CMSG_FIRSTHDR(&message);
   if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_TIMESTAMPNS) {
