@@ -40,15 +40,19 @@ export interface World {
 
 export interface WorldOptions {
   readonly runDir: string;
-  /** Where to look when no daemon answers, which may follow from what a running one was told; undefined: nowhere. */
-  readonly etcd: StoreOptions | ((config: ConfigJson | undefined) => StoreOptions) | undefined;
+  /** Where to look when no daemon answers, which may follow from what a running one was told; undefined: nowhere, as its address is not known. */
+  readonly etcd: StoreOptions | EtcdOf | undefined;
   /** This node's id in the state directory, to know our own lease without a daemon. */
   readonly node?: string | undefined;
-  /** False: do not ask for peers. A daemon counts their packets, by rules in the kernel, for as long as somebody asks. */
-  readonly peers?: boolean;
   /** Milliseconds to wait for the daemon, and again for etcd; 3,000 unless given. */
   readonly timeout?: number;
 }
+
+/** Where etcd is, by what the daemon was told, if it has said; undefined: that cannot be known. */
+export type EtcdOf = (
+  config: ConfigJson | undefined,
+  daemon: World['daemon']['state'],
+) => StoreOptions | undefined;
 
 /** What it asks; others in tests. */
 export interface Sources {
@@ -65,7 +69,9 @@ export const whyMissing = (known: Known<unknown>): string | undefined =>
 
 const TIMEOUT = 3_000;
 const NO_DAEMON = 'no daemon runs here';
-const NOT_ASKED = { missing: 'nobody has asked for it' } as const;
+const NO_ADDRESS = "etcd's address is not known";
+/** Else the daemon counts packets of peers, by rules in the kernel, for as long as somebody asks. */
+const UNCOUNTED = '/v1/peers?traffic=false';
 
 /** Gather all that is known; takes at most twice the timeout, and does not throw. */
 export async function lookAround(
@@ -73,19 +79,20 @@ export async function lookAround(
   sources: Sources = { getJson, listOnce },
 ): Promise<World> {
   const timeout = options.timeout ?? TIMEOUT;
-  const ask = <R extends Resource>(resource: R) => askDaemon(resource, options.runDir, timeout, sources);
+  const ask = <R extends Resource>(resource: R, path: string = resource) =>
+    askDaemon(resource, path, options.runDir, timeout, sources);
   const status = await ask('/v1/status');
   const daemon = stateOf(status);
   if (daemon.state !== 'running') {
     const missing: Known<never> = {
       missing: daemon.state === 'none' ? NO_DAEMON : (daemon.reason ?? NO_DAEMON),
     };
-    const stored = await askEtcd(options, undefined, timeout, sources);
+    const stored = await askEtcd(options, undefined, daemon, timeout, sources);
     return { daemon, status: missing, ...stored, peers: missing, probes: missing, config: missing };
   }
   const [leases, peers, probes, config] = await Promise.all([
     ask('/v1/leases'),
-    options.peers === false ? NOT_ASKED : ask('/v1/peers'),
+    ask('/v1/peers', UNCOUNTED),
     ask('/v1/probes'),
     ask('/v1/config'),
   ]);
@@ -100,7 +107,7 @@ export async function lookAround(
   const network = networkOf(known.config);
   if ('value' in network && 'value' in known.leases) return { ...known, network };
   // A daemon that waits for etcd, or an older one, knows less than etcd itself may tell.
-  const stored = await askEtcd(options, knownValue(known.config), timeout, sources);
+  const stored = await askEtcd(options, knownValue(known.config), daemon, timeout, sources);
   return {
     ...known,
     leases: 'value' in known.leases ? known.leases : stored.leases,
@@ -113,15 +120,13 @@ type Asked<T> = Known<T> & { readonly nobody?: boolean };
 
 async function askDaemon<R extends Resource>(
   resource: R,
+  path: string,
   runDir: string,
   timeout: number,
   sources: Sources,
 ): Promise<Asked<AnswerOf<R>>> {
   try {
-    const answer = readAnswer(
-      resource,
-      await within(timeout, sources.getJson(runDir, resource, { timeout })),
-    );
+    const answer = readAnswer(resource, await within(timeout, sources.getJson(runDir, path, { timeout })));
     if ('value' in answer) return { value: answer.value, from: 'daemon' };
     return {
       missing: `the daemon answers ${resource} in another shape (${answer.strange}): is it of another version?`,
@@ -163,11 +168,15 @@ function parsed(text: string, from: 'daemon' | 'etcd'): Known<NetworkConfig> {
 async function askEtcd(
   { etcd: given, node }: WorldOptions,
   config: ConfigJson | undefined,
+  daemon: World['daemon'],
   timeout: number,
   sources: Sources,
 ): Promise<Pick<World, 'leases' | 'network'>> {
-  const etcd = typeof given === 'function' ? given(config) : given;
-  if (!etcd) return { leases: { missing: NO_DAEMON }, network: { missing: NO_DAEMON } };
+  const etcd = typeof given === 'function' ? given(config, daemon.state) : given;
+  if (!etcd) {
+    const missing = daemon.state === 'none' ? NO_DAEMON : (daemon.reason ?? NO_ADDRESS);
+    return { leases: { missing }, network: { missing } };
+  }
   try {
     const snapshot = await within(timeout, sources.listOnce(etcd));
     const own = node && [...snapshot.leases.values()].find((lease) => lease.node === node);

@@ -34,6 +34,8 @@ interface Fault {
   /** What can no longer be looked at is skipped. */
   readonly hides?: boolean;
   readonly args?: readonly string[];
+  /** Instead of the patient's own. */
+  readonly onlyArgs?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   /** Returns what takes it out. */
   inject?(): Promise<() => Promise<unknown>>;
@@ -76,9 +78,8 @@ async function admit(host: Host, ...more: readonly string[]): Promise<Patient> {
 /** The fault is named with its fix, and no other check changes its mind. */
 async function examine({ host, args, healthy }: Patient, fault: Fault): Promise<void> {
   const undo = await fault.inject?.();
-  const { status, report } = await doctor(host.netns, [...args, ...(fault.args ?? [])], fault.env).finally(
-    () => undo?.(),
-  );
+  const given = fault.onlyArgs ?? [...args, ...(fault.args ?? [])];
+  const { status, report } = await doctor(host.netns, given, fault.env).finally(() => undo?.());
   const now = verdicts(report);
   const hidden = fault.hides
     ? Object.fromEntries(Object.entries(now).filter(([, verdict]) => verdict === 'skipped'))
@@ -208,6 +209,21 @@ test('each fault of a host is named, alone', async () => {
       inject: nft(a.netns, 'type nat hook prerouting priority -100; udp dport 8472 redirect to :53'),
     },
     {
+      // Of the last of its peers.
+      check: 'tunnel-firewall',
+      level: 'failure',
+      cause: /come in at UDP port 8472 \(of the peer 10\.42\.\d\.0-24\) are dropped by "ip saddr /,
+      fix: /nft insert rule inet theirs c udp dport 8472 accept/,
+      inject: nft(a.netns, `type filter hook input priority 0; ip saddr ${c.at.ipv4} udp dport 8472 drop`),
+    },
+    {
+      check: 'forward-drop',
+      level: 'failure',
+      cause: /to pods of other nodes \(of the peer 10\.42\.\d\.0-24\) are dropped by "ip daddr /,
+      fix: /nft insert rule inet theirs c/,
+      inject: nft(a.netns, `type filter hook forward priority 5; ip daddr ${await subnetOf(c)} drop`),
+    },
+    {
       check: 'bridge-netfilter',
       level: 'warning',
       cause: /bridge-nf-call-iptables is 0, and kube-proxy runs here/,
@@ -326,6 +342,19 @@ test('each fault of a host is named, alone', async () => {
         return async () => c.daemon.kill('SIGCONT');
       },
     },
+    {
+      // Where etcd is only that daemon knows: nothing is made up of it.
+      check: 'daemon',
+      level: 'failure',
+      cause: /the daemon does not answer: .*no answer within/,
+      fix: /systemctl restart loden/,
+      hides: true,
+      onlyArgs: c.dirs,
+      inject: async () => {
+        c.daemon.kill('SIGSTOP');
+        return async () => c.daemon.kill('SIGCONT');
+      },
+    },
   ];
   const onBare: readonly Fault[] = [
     {
@@ -427,6 +456,9 @@ test('what is wrong while no daemon mends it is named, alone', async () => {
     forwarding: 'fine',
   });
   tried.add('daemon');
+  // Who does not know himself blames nobody, himself least of all.
+  const stranger = await doctor(c.netns, [...patient.args, '--state-dir', join(c.dir, 'nowhere')]);
+  expect(verdicts(stranger.report)).toEqual({ ...patient.healthy, 'tunnel-mac': 'skipped' });
   const [link] = await c.netns.ipJson<{ address: string }[]>('link show dev flannel.1');
   await examineAll(patient, [
     {

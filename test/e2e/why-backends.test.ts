@@ -71,7 +71,7 @@ const IN_USER_SPACE: readonly Fault[] = [
   {
     name: "the peer's daemon gone",
     hop: 'remote',
-    says: /UDP port 8285 is blocked between the hosts or on that node, or its daemon/,
+    says: /UDP port 8285 is blocked between the hosts or on that node, its daemon/,
     inject: async ({ peer }) => {
       await peer.stop('SIGKILL');
       return () => peer.start();

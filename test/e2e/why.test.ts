@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Why } from '../../src/inspect/why/index.ts';
 import type { Cluster } from '../support/cluster.ts';
 import { LODEN } from '../support/host.ts';
+import { keyOf, leases } from '../support/leases.ts';
 import { nthSubnet } from '../support/pinned.ts';
 import { until } from '../support/proc.ts';
 import { askBy, brokenHops, type Fault, held, hold, ip, nft, Stage } from '../support/whyStage.ts';
@@ -101,6 +102,19 @@ const FAULTS: readonly Fault[] = [
     () => '-6 rule del priority 90',
     { family: 6 },
   ),
+  {
+    name: 'a rule to a table that stops it',
+    hop: 'rules',
+    says: /stops it: 101: from all to 10\.42\.0\.0\/16 lookup 78; there: blackhole default table 78/,
+    inject: async ({ host: { netns } }) => {
+      await netns.ip('route add blackhole default table 78');
+      await netns.ip('rule add to 10.42.0.0/16 lookup 78 priority 101');
+      return async () => {
+        await netns.ip('rule del priority 101');
+        await netns.ip('route flush table 78');
+      };
+    },
+  },
   nft(
     'a chain that forwards nothing',
     'firewall',
@@ -166,10 +180,85 @@ const FAULTS: readonly Fault[] = [
   nft(
     'the tunnel port dropped at the other end',
     'remote',
-    /its node's public address answers, but nothing comes through the tunnel: UDP port 8472 is blocked/,
+    /nothing comes through the tunnel, though its node's public address answers; nothing wrong was found on this host \(not looked at: tc, XDP, XFRM\): perhaps UDP port 8472 is blocked/,
     () => 'chain i { type filter hook input priority 0; udp dport 8472 drop; }',
     { where: (s) => s.peer.netns, shared: true },
   ),
+  {
+    name: 'the tunnel port dropped at a device, which no hop judges',
+    hop: 'remote',
+    says: /nothing wrong was found on this host \(not known: firewall, tunnel port; not looked at: tc, XDP, XFRM\): it is one of those, or/,
+    inject: async ({ host: { netns } }) => {
+      await netns.nft(
+        'table netdev trouble { chain c { type filter hook ingress device "eth0" priority 5; udp dport 8472 drop; }; }',
+      );
+      return () => netns.run(['nft', 'delete', 'table', 'netdev', 'trouble']);
+    },
+  },
+  ip(
+    'a policy of XFRM that blocks it, which nothing looks at',
+    'remote',
+    /nothing wrong was found on this host \(not looked at: tc, XDP, XFRM\)/,
+    (s) => `xfrm policy add dst ${s.peer.at.ipv4} proto udp dport 8472 dir out action block`,
+    (s) => `xfrm policy del dst ${s.peer.at.ipv4} proto udp dport 8472 dir out`,
+  ),
+  {
+    name: 'the tunnel port sent elsewhere on its way in',
+    hop: 'tunnel port',
+    says: /sends the tunnel’s incoming packets elsewhere \(dnat\) at the prerouting hook.*udp dport 8472 dnat/,
+    inject: async ({ host: { netns } }) => {
+      await netns.nft(
+        'table ip trouble { chain p { type nat hook prerouting priority -100; udp dport 8472 dnat to 127.0.0.9; }; }',
+      );
+      return () => netns.run(['nft', 'delete', 'table', 'ip', 'trouble']);
+    },
+  },
+  {
+    name: 'outer packets that a mark sends elsewhere',
+    hop: 'underlay',
+    says: /no route to the peer's public address 192\.0\.2\.3, for packets with mark 0x5, .*100: from all fwmark 0x5 lookup 66/,
+    inject: async ({ host: { netns } }) => {
+      await netns.ip('route add blackhole default table 66');
+      await netns.ip('rule add fwmark 5 lookup 66 priority 100');
+      await netns.nft(
+        'table inet trouble { chain o { type route hook output priority -150; udp dport 8472 meta mark set 5; }; }',
+      );
+      return async () => {
+        await netns.run(['nft', 'delete', 'table', 'inet', 'trouble']);
+        await netns.ip('rule del priority 100');
+        await netns.ip('route flush table 66');
+      };
+    },
+  },
+  ip(
+    'a wrong MAC of the peer’s host, for ever',
+    'remote',
+    /or it drops echoes.*Look at this first: the MAC 02:00:00:00:00:99 of 192\.0\.2\.3 on eth0 was put there by somebody/,
+    (s) => `neigh replace ${s.peer.at.ipv4} lladdr 02:00:00:00:00:99 dev eth0 nud permanent`,
+    (s) => `neigh del ${s.peer.at.ipv4} dev eth0`,
+  ),
+  nft(
+    'a peer that drops echoes, and the tunnel port',
+    'remote',
+    /its node lives \(192\.0\.2\.3 does not answer echoes, but says that a port is closed\).*UDP port 8472 is blocked/,
+    () =>
+      'chain i { type filter hook input priority 0; iifname eth0 meta l4proto icmp drop; udp dport 8472 drop; }',
+    { where: (s) => s.peer.netns, shared: true },
+  ),
+  {
+    name: 'a peer that says nothing but answers ARP',
+    shared: true,
+    hop: 'remote',
+    says: /a host with its public address 192\.0\.2\.3 has just answered ARP, and drops echoes/,
+    inject: async ({ host, peer: { netns } }) => {
+      await netns.nft(
+        'table inet trouble { chain i { type filter hook input priority 0; iifname eth0 udp dport 8472 drop; }\n' +
+          'chain o { type filter hook output priority 0; meta l4proto icmp drop; }; }',
+      );
+      await host.netns.ip('neigh flush dev eth0');
+      return () => netns.run(['nft', 'delete', 'table', 'inet', 'trouble']);
+    },
+  },
   {
     name: 'the tunnel port blocked on the underlay',
     shared: true,
@@ -220,7 +309,7 @@ const FAULTS: readonly Fault[] = [
   {
     name: 'an address outside',
     hop: 'lease',
-    says: /outside the overlay's network 10\.42\.0\.0\/16/,
+    says: /10\.99\.0\.1 is not an address of the overlay: the overlay's network is 10\.42\.0\.0\/16/,
     to: () => '10.99.0.1',
     inject: async () => async () => {},
   },
@@ -233,8 +322,8 @@ const FAULTS: readonly Fault[] = [
   },
   {
     name: 'a port that nobody listens on',
-    hop: 'remote',
-    says: /nothing listens on TCP port 81 there: the path is whole/,
+    hop: 'service',
+    says: /is reached, but its TCP port 81 is refused/,
     args: ['--port', 'tcp:81'],
     inject: async () => async () => {},
   },
@@ -369,8 +458,16 @@ describe('vxlan, both families', () => {
 
   test('without a daemon, of etcd; and not as root', async () => {
     const { host, cluster } = stage;
-    await host.stop('SIGKILL');
     const args = ['--etcd-endpoints', cluster.etcd.endpoint()];
+    const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all', '--'];
+    const dirs = ['--run-dir', host.runDir, '--state-dir', host.stateDir];
+    const asNobody = (to: string) =>
+      askBy(() => host.netns.run([...nobody, LODEN, 'why', to, '--json', ...dirs, ...args]));
+    // The daemon does not talk to everybody: that is no word about its lease.
+    const refused = await asNobody(stage.to.addr(4));
+    expect(refused.conclusion).not.toMatch(/holds no lease|start its daemon/);
+    expect(brokenHops(refused)).toEqual([]);
+    await host.stop('SIGKILL');
     const whole = await stage.ask({ args });
     expect(whole.hops.find((h) => h.hop === 'lease')!.found).toContain('from etcd');
     expect(brokenHops(whole)).toEqual([]);
@@ -378,19 +475,7 @@ describe('vxlan, both families', () => {
     const w = await stage.ask({ args });
     expect(brokenHops(w)).toEqual(['route']);
     expect(w.conclusion).toContain('no loden daemon runs here to put it back');
-    const nobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all', '--'];
-    const argv = [
-      LODEN,
-      'why',
-      stage.to.addr(4),
-      '--json',
-      '--run-dir',
-      host.runDir,
-      '--state-dir',
-      host.stateDir,
-      ...args,
-    ];
-    const seen = await askBy(() => host.netns.run([...nobody, ...argv]));
+    const seen = await asNobody(stage.to.addr(4));
     expect(brokenHops(seen)).toEqual(['route']);
     const states = Object.fromEntries(seen.hops.map((h) => [h.hop, h.state]));
     expect(states).toMatchObject({
@@ -400,5 +485,16 @@ describe('vxlan, both families', () => {
       'tunnel port': 'unknown',
       path: 'unknown',
     });
+    expect(seen.hops.find((h) => h.hop === 'firewall')!.found).toContain(
+      "only root may see the firewall's rules",
+    );
+    // A lease as flanneld writes it is ours by its address.
+    const found = [...(await leases(cluster.etcd))].find(([, kv]) => kv.value.includes(`"${host.at.ipv4}"`));
+    const [subnet, { value }] = found!;
+    const { Loden: _, ...flannel } = JSON.parse(value) as Record<string, unknown>;
+    await cluster.etcd.put(keyOf(subnet), JSON.stringify(flannel));
+    const own = await stage.ask({ args, to: (s) => s.from.addr(4) });
+    expect(own.hops.find((h) => h.hop === 'lease')!.found).toContain("this host's own");
+    expect(own.hops.find((h) => h.hop === 'pod')!.state).toBe('ok');
   });
 });

@@ -130,11 +130,11 @@ const answered = { what: 'answered', rtt: 0.2 } as const;
 export function seen(
   question: Partial<Question> = {},
   parts: WorldParts = {},
-  devices: Devices = { links: LINKS, addresses: ADDRESSES, defaultDev: 'eth0' },
+  devices: Devices = { links: LINKS, addresses: ADDRESSES, own: leaseJson(1), uplink: 'eth0' },
 ): Seen {
   const asked: Question = { to: addr('10.42.2.2'), from: undefined, port: undefined, ...question };
   const around = world(parts);
-  const place = placeOf(asked.to, around);
+  const place = placeOf(asked.to, around, devices.own);
   const ours = routeTo('10.42.2.0/24');
   const direct = routeTo('192.0.2.0/24', {
     dev: 'eth0',
@@ -147,16 +147,21 @@ export function seen(
     question: asked,
     world: around,
     place,
+    own: devices.own,
+    surelyOwn: true,
     expected: place.kind === 'peer' ? expectedFor(place, asked.to, around, devices) : undefined,
     links: devices.links,
     addresses: devices.addresses,
     way: { route: ours },
     routes: [ours],
     rules: [],
+    mark: 0,
     neighbour: { mac: PEER_MAC, state: 'PERMANENT' },
     fdb: { dst: addr('192.0.2.2'), port: 'flannel.1', permanent: true },
     underlay: {
       way: { route: direct },
+      mark: 0,
+      rules: [],
       link: devices.links.find((l) => l.name === 'eth0'),
       hop: addr('192.0.2.2'),
       neighbour: { mac: '02:00:00:00:00:f2' as Mac, state: 'REACHABLE' },

@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import type { StatusJson } from '../../src/api/shapes.ts';
+import type { PeerJson, StatusJson } from '../../src/api/shapes.ts';
 import { CHECKS } from '../../src/inspect/doctor/checks/index.ts';
 import { chosen, examine } from '../../src/inspect/doctor/examine.ts';
 import type { EndpointFact, Facts, LinkFact, Managers } from '../../src/inspect/doctor/facts.ts';
+import { sampleOfPeers } from '../../src/inspect/doctor/peerSample.ts';
 import { fact, type Level, missing } from '../../src/inspect/doctor/types.ts';
 import { knownValue, type World } from '../../src/inspect/world.ts';
 import { mac } from '../../src/net/mac.ts';
@@ -40,6 +41,12 @@ const leases = (...more: Parameters<typeof leaseOf>[]): Change =>
       setAside: [],
     }),
   });
+/** The daemon cannot serve a peer. */
+const refuses = (key: string, problem: string): Change => {
+  const of = (k: string, p: string | null) => ({ key: k, problem: p }) as unknown as PeerJson;
+  const peers = [of(key, problem), of('10.42.8.0-24', null)];
+  return world({ peers: known({ revision: '5', at: '2026-01-02T00:00:00Z', peers }) });
+};
 const links = (...more: readonly LinkFact[]): Change => ({
   links: fact([...value(base.links).filter((l) => !more.some((m) => m.name === l.name)), ...more]),
 });
@@ -130,7 +137,10 @@ const FAULTS: readonly (readonly [string, string, Level, Change, RegExp, RegExp?
     'uplink',
     'none',
     'failure',
-    { ...says({ uplink: null }), ...{ links: fact([linkOf(2, 'eth0')]), routes: fact([]) } },
+    {
+      ...says({ uplink: null }),
+      ...{ links: fact([linkOf(2, 'eth0')]), routes: fact([]), addresses: fact([]) },
+    },
     /there is no default route/,
     /--iface eth0/,
   ],
@@ -573,7 +583,7 @@ const FAULTS: readonly (readonly [string, string, Level, Change, RegExp, RegExp?
     'leases',
     'not served',
     'warning',
-    says({ problems: ['peer 10.42.9.0-24: it uses the backend "udp", not vxlan', 'something else'] }),
+    refuses('10.42.9.0-24', 'it uses the backend "udp", not vxlan'),
     /the peer 10\.42\.9\.0-24 is not served: it uses the backend "udp"/,
     /loden leases show 10\.42\.9\.0\/24/,
   ],
@@ -971,14 +981,17 @@ test('without a daemon our lease is known by our id, else by our address', () =>
   expect(said(without({ ...own, self: true }, own.node))).toEqual(ours);
   // flanneld's.
   expect(said(without({ ...own, node: null }, 'f'.repeat(32)))).toEqual(ours);
-  // Not as root the id cannot be read.
-  expect(said(without(own, undefined))).toEqual(ours);
-  // Somebody else's id, at our address; without one of our own too.
-  for (const node of ['f'.repeat(32), null])
+  // Not as root the id cannot be read; and there may be none, here: then it may be ours or not.
+  for (const node of [undefined, null])
     expect(said(without(own, node))).toEqual([
       ['own-lease', 'info'],
-      ['duplicate-ips', 'failure'],
+      ['duplicate-ips', 'ok'],
     ]);
+  // Somebody else's id, at our address.
+  expect(said(without(own, 'f'.repeat(32)))).toEqual([
+    ['own-lease', 'info'],
+    ['duplicate-ips', 'failure'],
+  ]);
 });
 
 test('a tunnel fits or not by its headers', () => {
@@ -1035,4 +1048,86 @@ test('ids are words, and no two are alike', () => {
   const ids = CHECKS.map((c) => c.id);
   expect(new Set(ids).size).toBe(ids.length);
   expect(ids.filter((id) => !/^[a-z]+(-[a-z]+)*$/.test(id))).toEqual([]);
+});
+
+describe('rules of the firewall', () => {
+  const said = (change: Change, check: string) =>
+    report({ ...base, ...change }).findings.filter((f) => f.check === check);
+
+  test('that are for one peer only are found, and it is told for which', () => {
+    const only3 =
+      '-A FORWARD -s 10.42.3.0/24 -j DROP\n-A INPUT -s 192.0.2.3/32 -p udp -m udp --dport 8472 -j DROP';
+    const leases3 = leases([3], [4]);
+    for (const check of ['forward-drop', 'tunnel-firewall'])
+      expect(said({ ...filter(only3), ...leases3 }, check)).toMatchObject([
+        { level: 'failure', cause: expect.stringContaining('(of the peer 10.42.3.0-24)') },
+      ]);
+  });
+
+  test('that are for all are told once, and not of whom', () => {
+    const [finding, ...more] = said({ ...filter('', 'DROP'), ...leases([3], [4]) }, 'forward-drop');
+    expect(more).toEqual([]);
+    expect(finding?.cause).toMatch(/to pods of other nodes are dropped/);
+  });
+
+  test('that could not be read keep both from saying that all is well', () => {
+    const { bases } = value(base.firewall);
+    const firewall = fact({ bases, gaps: ['nft table netdev x: not judged'] });
+    for (const check of ['forward-drop', 'tunnel-firewall'])
+      expect(said({ firewall }, check)).toMatchObject([
+        { level: 'skipped', cause: expect.stringContaining('nft table netdev x') },
+      ]);
+  });
+
+  test('are gone through for those who do not answer and some others among thousands', () => {
+    const many = Array.from({ length: 2000 }, (_, i) =>
+      leaseOf(2, {
+        key: `10.42.${(i >> 8) + 2}.${i & 255}-32`,
+        subnets: [`10.42.${(i >> 8) + 2}.${i & 255}/32`],
+        publicIP: `192.0.${(i >> 8) + 10}.${i & 255}`,
+        node: i.toString(16).padStart(32, '0'),
+        self: false,
+      }),
+    );
+    const { leases: all } = knownValue(base.world.leases)!;
+    const silent = many[777]!;
+    const facts = {
+      ...base,
+      ...world({
+        leases: known({ revision: '5', source: 'daemon', leases: [all[0]!, ...many], setAside: [] }),
+        probes: known({
+          ...knownValue(base.world.probes)!,
+          paths: [pathOf(2, { key: silent.key, health: 'unreachable' })],
+        }),
+      }),
+    };
+    const sample = sampleOfPeers(facts);
+    expect(sample.of).toBe(2000);
+    expect(sample.peers.length).toBe(65);
+    expect(sample.peers).toContain(silent);
+    expect(report(facts).findings.find((f) => f.check === 'tunnel-firewall')?.cause).toContain(
+      '(judged for 65 of 2000 peers)',
+    );
+    const { subnets } = silent;
+    expect(
+      said({ ...facts, ...filter(`-A FORWARD -d ${subnets[0]} -j DROP`) }, 'forward-drop'),
+    ).toMatchObject([{ level: 'failure' }]);
+  });
+});
+
+test('a MAC is not held against a lease that may be another node’s', () => {
+  const { findings } = report({
+    ...base,
+    node: undefined,
+    world: {
+      ...base.world,
+      status: { missing: 'permission denied' },
+      leases: known({ revision: '5', source: 'etcd', leases: [leaseOf(1, { self: false })], setAside: [] }),
+    },
+    ...links(linkOf(3, 'flannel.1', { mac: mac('0a:00:00:00:00:77') })),
+  });
+  expect(findings.find((f) => f.check === 'tunnel-mac')).toMatchObject({
+    level: 'skipped',
+    cause: expect.stringContaining('cannot be told'),
+  });
 });

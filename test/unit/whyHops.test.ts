@@ -6,6 +6,7 @@ import { parseNetworkConfig } from '../../src/config/network.ts';
 import { nftTables } from '../../src/inspect/firewall/nft.ts';
 import { answer } from '../../src/inspect/why/conclude.ts';
 import { expectedFor } from '../../src/inspect/why/expect.ts';
+import type { IpRule } from '../../src/inspect/why/ipRules.ts';
 import { placeOf } from '../../src/inspect/why/place.ts';
 import type { PodEnd, Seen } from '../../src/inspect/why/seen.ts';
 import type { HopName, Why } from '../../src/inspect/why/types.ts';
@@ -31,6 +32,14 @@ const vxlan = LINKS.find((l) => l.name === 'flannel.1')!.vxlan!;
 const way = (text: string, more: Parameters<typeof routeTo>[1] = {}) =>
   routeTo(/^[\d.]+\/\d+/.exec(text)?.[0] ?? '0.0.0.0/0', { text, ...more });
 
+const ipRule = (
+  priority: number,
+  action: IpRule['action'],
+  text: string,
+  table = 0,
+  more: Partial<IpRule> = {},
+): IpRule => ({ priority, action, table, text, inverted: false, byMark: false, ...more });
+
 test('a healthy path', () => {
   const w = answer(seen());
   expect(w.hops.filter((h) => h.state !== 'ok')).toEqual([]);
@@ -45,7 +54,7 @@ describe('one fault, one broken hop', () => {
       'rules',
       {
         way: { route: way('default', { table: 77 }) },
-        rules: [{ priority: 5, action: 'table', table: 77, text: '5: from all lookup 77' }],
+        rules: [ipRule(5, 'table', '5: from all lookup 77', 77)],
       },
       /5: from all lookup 77.*priority 4/,
     ],
@@ -137,6 +146,8 @@ describe('one fault, one broken hop', () => {
           link: LINKS[2],
           hop: undefined,
           neighbour: undefined,
+          mark: 0,
+          rules: [],
         },
       },
       /leads into the overlay itself/,
@@ -163,23 +174,23 @@ describe('one fault, one broken hop', () => {
       'nothing answers',
       'remote',
       { echoes: { tunnel: silent, full: silent, host: silent, target: silent } },
-      /not at its public address 192\.0\.2\.2 either/,
+      /its node lives|has just answered ARP, and drops echoes/,
     ],
     [
       'a port that nobody listens on',
-      'remote',
+      'service',
       {
         connected: 'refused',
         question: { to: addr('10.42.2.2'), from: undefined, port: { proto: 'tcp', port: 81 } },
       },
-      /nothing listens on TCP port 81/,
+      /TCP port 81 is refused/,
     ],
   ];
   test.each(cases)('%s: %s', (_, hop, change, says) => {
     const base = seen();
     // Nothing comes back where something is broken before.
     const mute =
-      hop === 'path' || hop === 'remote'
+      hop === 'path' || hop === 'remote' || hop === 'service'
         ? {}
         : { echoes: { tunnel: silent, full: silent, host: answered, target: silent } };
     const changed = { ...base, ...mute, ...change };
@@ -190,7 +201,8 @@ describe('one fault, one broken hop', () => {
             expected: expectedFor(base.place as never, base.question.to, base.world, {
               links: changed.links,
               addresses: changed.addresses,
-              defaultDev: 'eth0',
+              own: leaseJson(1),
+              uplink: 'eth0',
             }),
           }
         : changed,
@@ -198,7 +210,7 @@ describe('one fault, one broken hop', () => {
     expect(broken(w)).toEqual([hop]);
     expect(w.whole).toBe(false);
     expect(w.conclusion).toMatch(says);
-    expect(w.conclusion).toMatch(/^10\.42\.2\.2 does not answer because .*; .*\.$/);
+    expect(w.conclusion).toMatch(/^10\.42\.2\.2 (does not answer because|is reached, but) .*; .*\.$/);
   });
 });
 
@@ -309,7 +321,7 @@ describe('what is not broken', () => {
 
   test('a rule that stops the packet leaves the route as it is', () => {
     const way = { refused: 'Permission denied', code: 'EACCES' };
-    const rules = [{ priority: 9, action: 'prohibit', table: 0, text: '9: from all prohibit' }] as const;
+    const rules = [ipRule(9, 'prohibit', '9: from all prohibit')];
     const w = answer({ ...seen(), way, rules });
     expect(broken(w)).toEqual(['rules']);
     expect(broken(answer({ ...seen(), way }))).toEqual(['route']);
@@ -376,7 +388,7 @@ describe('what is not broken', () => {
 describe('whose an address is', () => {
   const ask = (to: string, parts: Parameters<typeof seen>[1] = {}) => answer(seen({ to: addr(to) }, parts));
   test.each([
-    ['10.43.0.1', {}, /outside the overlay's network 10\.42\.0\.0\/16/],
+    ['10.43.0.1', {}, /is not an address of the overlay: .*network is 10\.42\.0\.0\/16/],
     ['10.42.9.1', {}, /no node has a lease/],
     [
       '10.42.9.1',
@@ -385,8 +397,13 @@ describe('whose an address is', () => {
     ],
     [
       '10.42.9.1',
-      { leases: [leaseJson(1), leaseJson(9, { publicIP: null, reservation: true })] },
-      /is reserved, but no node has taken it/,
+      {
+        leases: [
+          leaseJson(1),
+          leaseJson(9, { publicIP: null, reservation: true, instance: null, backend: null, data: null }),
+        ],
+      },
+      /is reserved.*no node has taken it up/,
     ],
   ] as const)('%s: lease', (to, parts, says) => {
     const w = ask(to, parts);
@@ -400,11 +417,14 @@ describe('whose an address is', () => {
       leases: { missing: 'etcd does not answer' },
       network: { missing: 'etcd does not answer' },
     };
-    expect(placeOf(addr('10.42.2.2'), nobody)).toEqual({ kind: 'unknown', reason: 'etcd does not answer' });
+    expect(placeOf(addr('10.42.2.2'), nobody, undefined)).toEqual({
+      kind: 'unknown',
+      reason: 'etcd does not answer',
+    });
     const w = answer({
       ...seen(),
       world: nobody,
-      place: placeOf(addr('10.42.2.2'), nobody),
+      place: placeOf(addr('10.42.2.2'), nobody, undefined),
       expected: undefined,
     });
     expect(stateOf(w, 'lease')).toBe('unknown');
@@ -444,10 +464,10 @@ test('two nodes with one public address: one of them is reached', () => {
 });
 
 describe('what should be there', () => {
-  const devices = { links: LINKS, addresses: ADDRESSES, defaultDev: 'eth0' };
+  const devices = { links: LINKS, addresses: ADDRESSES, own: leaseJson(1), uplink: 'eth0' };
   const of = (parts: Parameters<typeof world>[0], on = devices) => {
     const around = world(parts);
-    const place = placeOf(addr('10.42.2.2'), around);
+    const place = placeOf(addr('10.42.2.2'), around, leaseJson(1));
     if (place.kind !== 'peer') throw new Error(place.kind);
     return expectedFor(place, addr('10.42.2.2'), around, on);
   };
@@ -480,7 +500,7 @@ describe('what should be there', () => {
     );
     const dual = { ...around, network: { value: network, from: 'daemon' as const } };
     const problem = (to: string, from: World = dual) => {
-      const place = placeOf(addr(to), from);
+      const place = placeOf(addr(to), from, leaseJson(1));
       const found = place.kind === 'peer' ? expectedFor(place, addr(to), from, devices) : undefined;
       return found && 'route' in found ? found.problem : 'nobody';
     };

@@ -1,7 +1,14 @@
 import { expect, test } from 'vitest';
 import { NoDaemonError } from '../../src/api/faults.ts';
 import { StoreError } from '../../src/errors.ts';
-import { knownValue, lookAround, type Sources, whyMissing, within } from '../../src/inspect/world.ts';
+import {
+  type EtcdOf,
+  knownValue,
+  lookAround,
+  type Sources,
+  whyMissing,
+  within,
+} from '../../src/inspect/world.ts';
 import type { LeaseSnapshot } from '../../src/subnet/types.ts';
 import { leaseOf, status } from '../fake/doctorFacts.ts';
 import { peer } from '../fake/overlay.ts';
@@ -48,8 +55,9 @@ function sources(
     async getJson(_, path) {
       asked.push(path);
       if (answers instanceof Error) throw answers;
-      if (!(path in answers)) throw new Error(`the daemon refuses ${path}: not found`);
-      return answers[path];
+      const [resource = ''] = path.split('?');
+      if (!(resource in answers)) throw new Error(`the daemon refuses ${path}: not found`);
+      return answers[resource];
     },
     async listOnce(options) {
       asked.push(options.endpoints.join());
@@ -66,17 +74,16 @@ test('from the daemon, which is asked for everything, and etcd for nothing', asy
   const from = sources(ANSWERS);
   const world = await look(from);
   expect(world.daemon).toEqual({ state: 'running', reason: undefined });
-  expect(from.asked.sort()).toEqual(['/v1/config', '/v1/leases', '/v1/peers', '/v1/probes', '/v1/status']);
+  expect(from.asked.sort()).toEqual([
+    '/v1/config',
+    '/v1/leases',
+    '/v1/peers?traffic=false',
+    '/v1/probes',
+    '/v1/status',
+  ]);
   for (const part of [world.status, world.leases, world.peers, world.probes, world.config, world.network])
     expect(part).toMatchObject({ from: 'daemon' });
   expect(knownValue(world.network)?.backend.type).toBe('vxlan');
-});
-
-test('not for peers, if that is not wanted', async () => {
-  const from = sources(ANSWERS);
-  const world = await look(from, { peers: false });
-  expect(from.asked).not.toContain('/v1/peers');
-  expect(whyMissing(world.peers)).toBe('nobody has asked for it');
 });
 
 test('from etcd where no daemon runs; our lease is known by our id', async () => {
@@ -128,4 +135,21 @@ test('neither throws nor hangs, whatever fails', async () => {
   expect(waited.daemon).toMatchObject({ state: 'refusing', reason: 'no answer within 0.02 s' });
   expect(whyMissing(waited.leases)).toBe('no answer within 0.02 s');
   await expect(within(20, Promise.reject(new Error('first')))).rejects.toThrow('first');
+});
+
+test('where etcd is cannot be guessed from a daemon that does not answer, and is not asked then', async () => {
+  const states: string[] = [];
+  const etcd: EtcdOf = (_, daemon) => {
+    states.push(daemon);
+    return undefined;
+  };
+  const from = sources(new Error('no answer within 3 s'));
+  const world = await look(from, { etcd });
+  expect(states).toEqual(['refusing']);
+  expect(from.asked).toEqual(['/v1/status']);
+  expect([whyMissing(world.leases), whyMissing(world.network)]).toEqual(
+    Array(2).fill('no answer within 3 s'),
+  );
+  await look(sources(nobody), { etcd });
+  expect(states).toEqual(['refusing', 'none']);
 });

@@ -10,8 +10,12 @@ const HOST = 'host';
 function address(text: string, what: string): Addr {
   const parsed = parseAddr(text);
   if (!parsed) throw new UsageError(`${what} must be an IP address, not ${JSON.stringify(text)}`);
-  return parsed;
+  return unmapped(parsed);
 }
+
+/** `::ffff:10.5.9.3` is how some programs write 10.5.9.3 (RFC 4291, 2.5.5.2). */
+const unmapped = (a: Addr): Addr =>
+  a.family === 6 && a.value >> 32n === 0xffffn ? { family: 4, value: a.value & 0xffff_ffffn } : a;
 
 function portOf(text: string | undefined): { proto: 'tcp' | 'udp'; port: number } | undefined {
   if (text === undefined) return undefined;

@@ -2,9 +2,16 @@ import type { LeaseJson } from '../../api/shapes.ts';
 import { chooseBackend } from '../../backends/registry.ts';
 import { parseUdp } from '../../backends/udp/config.ts';
 import { parseVxlan } from '../../backends/vxlan/config.ts';
-import { type Addr, type Family, parseAddr, sameAddr } from '../../net/addr.ts';
-import { network, type Prefix, parsePrefix } from '../../net/prefix.ts';
+import type { Addr, Family } from '../../net/addr.ts';
+import { network, type Prefix } from '../../net/prefix.ts';
 import type { NetworkConfig } from '../../subnet/types.ts';
+import {
+  hasAddress,
+  type OwnHost,
+  ownLease as ownLeaseOf,
+  subnetsOf,
+  uplinkName as uplinkOf,
+} from '../ownHost.ts';
 import { knownValue } from '../world.ts';
 import type { Facts, LinkFact } from './facts.ts';
 
@@ -53,74 +60,45 @@ export function overlayOf(facts: Pick<Facts, 'world'>): Overlay | undefined {
   return { ...common, port: undefined, vni: undefined, routed: type === 'host-gw' };
 }
 
-/** Our lease: the daemon's word, else the one with our node id, else one with our address that belongs to no other node. */
-export function ownLease(facts: Pick<Facts, 'world' | 'addresses' | 'node'>): LeaseJson | undefined {
-  const held = knownValue(facts.world.status)?.lease.lease;
-  if (held) return held;
-  const leases = knownValue(facts.world.leases)?.leases ?? [];
-  const own = leases.find((l) => l.self);
-  if (own) return own;
-  const isOurs = (l: LeaseJson) => l.node === null || facts.node === undefined;
-  return leases.find((l) => isOurs(l) && endpoints(l).some((a) => isHere(facts, a)));
-}
+type Who = Pick<Facts, 'world' | 'addresses' | 'node' | 'links'>;
+
+/** What of the facts tells who this host is. */
+export const hostOf = ({ world, node, links, addresses }: Who): OwnHost => ({
+  world,
+  node,
+  links: 'value' in links ? links.value : [],
+  addresses: 'value' in addresses ? addresses.value : [],
+});
+
+/** Our lease, as far as it can be told. */
+export const ownLease = (facts: Who): LeaseJson | undefined => ownLeaseOf(hostOf(facts));
 
 /** Everybody else's. */
-export function peerLeases(facts: Pick<Facts, 'world' | 'addresses' | 'node'>): readonly LeaseJson[] {
+export function peerLeases(facts: Who): readonly LeaseJson[] {
   const own = ownLease(facts);
   return (knownValue(facts.world.leases)?.leases ?? []).filter((l) => l.key !== own?.key);
 }
 
-/** The addresses by which a lease's node is reached. */
-export const endpoints = (lease: LeaseJson): Addr[] =>
-  [lease.publicIP, lease.publicIPv6].flatMap((text) => {
-    const a = text === null ? undefined : parseAddr(text);
-    return a && a.value !== 0n ? [a] : [];
-  });
-
-export const subnets = (lease: LeaseJson | undefined): Prefix[] =>
-  (lease?.subnets ?? []).flatMap((text) => {
-    const p = parsePrefix(text);
-    return p ? [network(p)] : [];
-  });
-
 export const subnetOf = (lease: LeaseJson | undefined, family: Family): Prefix | undefined =>
-  subnets(lease).find((p) => p.addr.family === family);
+  subnetsOf(lease).find((p) => p.addr.family === family);
 
 /** Does this host have the address? */
-export const isHere = ({ addresses }: Pick<Facts, 'addresses'>, a: Addr): boolean =>
-  'value' in addresses && addresses.value.some((o) => sameAddr(o.addr.addr, a));
+export const isHere = (facts: Who, a: Addr): boolean => hasAddress(hostOf(facts), a);
 
 export const linkNamed = ({ links }: Pick<Facts, 'links'>, name: string): LinkFact | undefined =>
   'value' in links ? links.value.find((l) => l.name === name) : undefined;
 
-/** The device that carries traffic between hosts: the daemon's word, else what a tunnel of ours stands on, else the default route's. */
+/** The device that carries traffic between hosts. */
 export function uplinkName(
-  facts: Pick<Facts, 'world' | 'links' | 'routes' | 'addresses' | 'options'>,
+  facts: Who & Pick<Facts, 'routes' | 'options'>,
   overlay?: Overlay,
 ): string | undefined {
-  const told = knownValue(facts.world.status)?.uplink?.name;
-  if (told !== undefined) return told;
-  const links = 'value' in facts.links ? facts.links.value : [];
-  for (const device of overlay?.devices ?? []) {
-    const under = links.find((l) => l.name === device)?.vxlan?.underlay;
-    const link = under === undefined ? undefined : links.find((l) => l.ifindex === under);
-    if (link) return link.name;
-  }
-  const [asked] = facts.options.ifaces;
-  if (asked !== undefined) {
-    const address = parseAddr(asked);
-    const holders = 'value' in facts.addresses ? facts.addresses.value : [];
-    return address ? holders.find((a) => sameAddr(a.addr.addr, address))?.dev : asked;
-  }
   const routes = 'value' in facts.routes ? facts.routes.value : [];
-  return routes.find((r) => r.dst.len === 0 && r.dev !== undefined)?.dev;
-}
-
-/** The VtepMAC that a lease names for a family, lower case. */
-export function vtepMac(lease: LeaseJson, family: Family): string | undefined {
-  const data = family === 4 ? lease.data : lease.dataV6;
-  const mac = (data as { VtepMAC?: unknown } | null)?.VtepMAC;
-  return typeof mac === 'string' ? mac.toLowerCase() : undefined;
+  return uplinkOf(hostOf(facts), {
+    devices: overlay?.devices ?? [],
+    iface: facts.options.ifaces[0],
+    defaultDev: routes.find((r) => r.dst.len === 0 && r.dev !== undefined)?.dev,
+  });
 }
 
 /** `a`, `a and b`, `a, b and c`; at most `most` of them. */

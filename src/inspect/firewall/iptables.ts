@@ -47,6 +47,7 @@ export function iptablesBases(
         hook: hook as Hook,
         priority,
         nat: name === 'nat',
+        reroutes: name === 'mangle' && hook === 'output',
         policy: saved.policy === 'DROP' ? ('drop' as const) : ('accept' as const),
         rules: chains.get(chain) ?? [],
         chains,

@@ -13,6 +13,8 @@ export interface Judgment {
   readonly nat?: { readonly kind: NatKind; readonly by: RuleRef; readonly sure: boolean };
   /** The packet as the next hook sees it: a rule may have set its mark; a translated address is not known. */
   readonly packet: Packet;
+  /** The mark by which it is routed after this hook; undefined: it cannot be told. At `output` only some chains have it routed anew. */
+  readonly routeMark: number | undefined;
 }
 
 /** Chains may call each other this deep (NFT_JUMP_STACK_SIZE). */
@@ -43,6 +45,7 @@ export function judge(firewall: Firewall, hook: Hook, packet: Packet): Judgment 
   const doubts: RuleRef[] = [];
   let now = packet;
   let nat: Judgment['nat'];
+  let routeMark = packet.mark;
   for (const base of bases) {
     // Later packets of a connection follow the first by conntrack; only that one asks the chain.
     if (base.nat && now.ctState !== 'new' && now.ctState !== undefined) continue;
@@ -63,17 +66,19 @@ export function judge(firewall: Firewall, hook: Hook, packet: Packet): Judgment 
     const [stop] = stops;
     if (through.length === 0 && stop && stops.every((e) => e.verdict !== 'unknown')) {
       const verdict = stops.every((e) => e.verdict === 'reject') ? 'reject' : 'drop';
-      return { verdict, by: stop.by, doubts: [], packet: now, ...(nat ? { nat } : {}) };
+      return { verdict, by: stop.by, doubts: [], packet: now, routeMark, ...(nat ? { nat } : {}) };
     }
     doubts.push(...stops.map((e) => e.by));
     // Also behind an unknown end: a later chain may stop it for sure.
     now =
       join(ends.filter((e) => e.verdict === 'accept' || e.verdict === 'unknown').map((e) => e.packet)) ?? now;
+    if (hook !== 'output' || base.reroutes) routeMark = now.mark;
   }
   return {
     verdict: doubts.length > 0 || firewall.gaps.length > 0 ? 'unknown' : 'accept',
     doubts,
     packet: now,
+    routeMark,
     ...(nat ? { nat } : {}),
   };
 }

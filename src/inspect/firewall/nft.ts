@@ -119,6 +119,7 @@ function baseOf(
       hook: hook as Hook,
       priority: typeof prio === 'number' ? prio : 0,
       nat: type === 'nat',
+      reroutes: type === 'route' && hook === 'output',
       policy: policy === 'drop' ? 'drop' : 'accept',
       rules: chains.get(String(name)) ?? [],
       chains,

@@ -8,6 +8,10 @@ import { iptablesBases, TABLES } from './iptables.ts';
 import { type NftTableRules, nftTables, parseTexts, type RuleTexts } from './nft.ts';
 import type { BaseChain, Firewall } from './rules.ts';
 
+/** What nft and the tools of iptables say to others than root. */
+const NOT_ALLOWED = /operation not permitted|permission denied|you must be root/i;
+const ONLY_ROOT = "only root may see the firewall's rules";
+
 /**
  * All rules of nftables and of both kinds of iptables. Never throws: what cannot be read is a gap. Takes at most `timeout`
  * milliseconds, and again as long for iptables.
@@ -19,7 +23,8 @@ export async function readFirewall(commands: Commands = ownCommands, timeout = 4
       return await within(timeout, work);
     } catch (error) {
       // Without the program its rules can still be there, but then somebody else's brought them: rare enough, and told.
-      gaps.push(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+      const message = error instanceof Error ? error.message : String(error);
+      gaps.push(NOT_ALLOWED.test(message) ? ONLY_ROOT : `${what}: ${message}`);
       return fallback;
     }
   };
@@ -33,7 +38,7 @@ export async function readFirewall(commands: Commands = ownCommands, timeout = 4
     replaced: new Set<string>(),
   });
   const nft = tables.filter((t) => !saved.replaced.has(`${t.family} ${t.name}`));
-  return { bases: [...nft.flatMap((t) => t.bases), ...saved.bases], gaps };
+  return { bases: [...nft.flatMap((t) => t.bases), ...saved.bases], gaps: [...new Set(gaps)] };
 }
 
 async function readTables(commands: Commands, gaps: string[]): Promise<readonly NftTableRules[]> {

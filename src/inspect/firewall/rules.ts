@@ -54,6 +54,8 @@ export interface BaseChain {
   readonly priority: number;
   /** Chains of type nat see only the first packet of a connection. */
   readonly nat: boolean;
+  /** At `output`: a packet whose mark it changes is routed anew (type route; iptables' mangle). */
+  readonly reroutes: boolean;
   readonly policy: 'accept' | 'drop';
   readonly rules: readonly Rule[];
   /** Of its table, for jumps. */

@@ -1,8 +1,9 @@
 import { formatAddr } from '../../net/addr.ts';
 import { knownExpected, ok, unknown } from './hop.ts';
 import { firewallHop, translationHop, tunnelPortHop } from './hopsFirewall.ts';
-import { forwardingHop, leaseHop, peerHop, podHop } from './hopsPlace.ts';
-import { pathHop, remoteHop } from './hopsRemote.ts';
+import { forwardingHop, leaseHop, peerHop } from './hopsPlace.ts';
+import { podHop } from './hopsPods.ts';
+import { pathHop, remoteHop, serviceHop } from './hopsRemote.ts';
 import { routeHop, rulesHop } from './hopsRouting.ts';
 import { fdbHop, forwarderHop, neighbourHop, tunnelHop } from './hopsTunnel.ts';
 import { underlayHop } from './hopsUnderlay.ts';
@@ -47,9 +48,13 @@ export function hopsOf(seen: Seen): readonly Hop[] {
     if (pod) hops.push(podHop(seen, 'pod', pod));
   }
   hops.push(rulesHop(seen), firewallHop(seen), translationHop(seen));
-  if (place.kind === 'peer' || place.kind === 'unknown') hops.push(pathHop(seen), remoteHop(seen));
+  const isSent = place.kind === 'peer' || place.kind === 'unknown';
+  if (isSent) hops.push(pathHop(seen));
   const order = Object.keys(HOPS);
-  return hops.sort((a, b) => order.indexOf(a.hop) - order.indexOf(b.hop));
+  hops.sort((a, b) => order.indexOf(a.hop) - order.indexOf(b.hop));
+  if (isSent) hops.push(remoteHop(seen, hops));
+  if (seen.connected !== undefined) hops.push(serviceHop(seen));
+  return hops;
 }
 
 /** What is bound to be wrong when another hop is; `all`: anything before it. */
@@ -62,7 +67,11 @@ const FOLLOWS: Readonly<Partial<Record<HopName, readonly HopName[] | 'all'>>> = 
   'tunnel port': ['peer'],
   path: 'all',
   remote: 'all',
+  service: 'all',
 };
+
+/** What packets that were really sent tell, which is of all hops together. */
+const SENT: ReadonlySet<HopName> = new Set(['path', 'remote', 'service']);
 
 /** A hop that is broken only because another is says so, and is a warning: one cause remains. */
 function settle(hops: readonly Hop[], seen: Seen): readonly Hop[] {
@@ -73,8 +82,8 @@ function settle(hops: readonly Hop[], seen: Seen): readonly Hop[] {
   return hops.map((h) => {
     if (h.state !== 'broken') return h;
     const rule = FOLLOWS[h.hop];
-    const causes =
-      rule === 'all' ? [...bad].filter((b) => b !== h.hop && b !== 'remote' && b !== 'path') : (rule ?? []);
+    const others = [...bad].filter((b) => (h.hop === 'service' ? b !== h.hop : !SENT.has(b)));
+    const causes = rule === 'all' ? others : (rule ?? []);
     const all = direct && h.hop === 'route' ? [...causes, 'underlay' as const] : causes;
     const of = all.find((c) => bad.has(c));
     if (of === undefined) return h;
@@ -91,9 +100,18 @@ function settle(hops: readonly Hop[], seen: Seen): readonly Hop[] {
 function concludeFrom(hops: readonly Hop[], { question, place }: Seen): string {
   const to = formatAddr(question.to);
   const first = hops.find((h) => h.state === 'broken');
-  if (first) return `${to} does not answer because ${first.cause}; ${first.fix}.`;
+  if (first && place.kind === 'outside')
+    return `${to} is not an address of the overlay: ${first.cause}; ${first.fix}.`;
   const warned = hops.filter((h) => h.state === 'warning' && h.cause !== null);
   const notes = warned.map((h) => `${h.cause}; ${h.fix}`).join('. Also: ');
+  // A port that is refused, large packets that are lost, rules that only catch new connections.
+  if (first && hops.some((h) => h.hop === 'remote' && h.state === 'ok'))
+    return `${to} is reached, but ${first.cause}; ${first.fix}.`;
+  if (first) {
+    // Where all that is left is the other end, what is doubtful here comes first.
+    const doubts = first.hop === 'remote' && notes ? ` Look at this first: ${notes}.` : '';
+    return `${to} does not answer because ${first.cause}; ${first.fix}.${doubts}`;
+  }
   const answered = hops.some(
     (h) => (h.hop === 'remote' || h.hop === 'path' || h.hop === 'pod') && h.state === 'ok',
   );

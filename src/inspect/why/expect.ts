@@ -11,12 +11,12 @@ import {
   type Lease,
   type LeaseView,
   type NetworkConfig,
-  type NodeId,
   type SubnetKey,
   subnetOf,
 } from '../../subnet/types.ts';
+import { leaseFrom, vtepMac } from '../ownHost.ts';
 import { knownValue, type World, whyMissing } from '../world.ts';
-import { ownLease, type Place } from './place.ts';
+import type { Place } from './place.ts';
 
 /** What should be there for an address, by the same functions that the daemon goes by. Pure. */
 
@@ -45,69 +45,17 @@ export interface Expected {
   readonly mtu: number;
 }
 
-/** The value that JSON stands for; undefined when it is none of ours. */
-function leaseOf(json: LeaseJson): Lease | undefined {
-  const subnets = json.subnets.map((text) => parsePrefix(text));
-  if (subnets.length === 0 || !subnets.every((p) => p !== undefined)) return undefined;
-  const endpoints = new Map<Family, Addr>();
-  for (const text of [json.publicIP, json.publicIPv6]) {
-    const a = text === null ? undefined : parseAddr(text);
-    if (a) endpoints.set(a.family, a);
-  }
-  const data = new Map<Family, unknown>();
-  if (json.data !== null) data.set(4, json.data);
-  if (json.dataV6 !== null) data.set(6, json.dataV6);
-  try {
-    return {
-      key: json.key as SubnetKey,
-      subnets,
-      endpoints,
-      data,
-      ...(json.backend === null ? {} : { backend: json.backend }),
-      ...(json.node === null ? {} : { node: json.node as NodeId }),
-      createRevision: BigInt(json.createRevision),
-      modRevision: BigInt(json.modRevision),
-      etcdLease: json.etcdLease === null ? 'reservation' : BigInt(json.etcdLease),
-    };
-  } catch {
-    // A revision that is no number.
-    return undefined;
-  }
-}
-
-/** Devices and addresses of this host. */
+/** Devices and addresses of this host, and which lease is its own. */
 export interface Devices {
+  readonly own: LeaseJson | undefined;
+  readonly uplink: string | undefined;
   readonly links: readonly ObservedLink[];
   readonly addresses: readonly ObservedAddress[];
-  /** The device of the default route, for when nothing else tells the uplink. */
-  readonly defaultDev: string | undefined;
-}
-
-const VTEP = 'VtepMAC';
-
-const macIn = (data: unknown): Mac | undefined => {
-  const text = isObject(data) ? data[VTEP] : undefined;
-  return typeof text === 'string' ? parseMac(text) : undefined;
-};
-
-/** The uplink: by the daemon, by whose address our lease names, by the tunnel's device, by the default route. */
-function uplinkOf(
-  world: World,
-  own: LeaseJson | undefined,
-  { links, addresses, defaultDev }: Devices,
-): string {
-  const told = knownValue(world.status)?.uplink?.name;
-  if (told !== undefined) return told;
-  const endpoints = [own?.publicIP, own?.publicIPv6].flatMap((t) => (t ? (parseAddr(t) ?? []) : []));
-  const holder = addresses.find((a) => endpoints.some((e) => sameAddr(e, a.addr.addr)));
-  if (holder) return holder.dev;
-  const under = links.find((l) => l.vxlan && l.name.startsWith('flannel'))?.vxlan?.underlay;
-  return links.find((l) => l.ifindex === under)?.name ?? defaultDev ?? 'eth0';
 }
 
 /** What backends may know of this host, gathered from outside. */
-function factsOf(world: World, own: LeaseJson | undefined, devices: Devices): HostFacts {
-  const name = uplinkOf(world, own, devices);
+function factsOf(world: World, devices: Devices): HostFacts {
+  const { own, uplink: name = 'eth0' } = devices;
   const link = devices.links.find((l) => l.name === name);
   const status = knownValue(world.status)?.uplink;
   const addrs =
@@ -130,7 +78,7 @@ function factsOf(world: World, own: LeaseJson | undefined, devices: Devices): Ho
     publicAddrs,
     localAddrs,
     mac: (device) =>
-      macIn(device.startsWith('flannel-v6.') ? own?.dataV6 : own?.data) ??
+      parseMac(vtepMac(own, device.startsWith('flannel-v6.') ? 6 : 4) ?? '') ??
       onDevices.get(device) ??
       ('00:00:00:00:00:00' as Mac),
     onLink: (a) => addrs.some((p) => containsAddr(network(p), a)),
@@ -149,10 +97,10 @@ export function expectedFor(
   const chosen = findBackend(config.backend.type, config.backend.options);
   if ('problems' in chosen)
     return { unknown: `the network's backend ${config.backend.type} is not usable here` };
-  const own = ownLease(world);
-  const host = factsOf(world, own, devices);
-  const all = (knownValue(world.leases)?.leases ?? []).flatMap((l) => leaseOf(l) ?? []);
-  const self = all.find((l) => l.key === own?.key) ?? (own && leaseOf(own)) ?? NOBODY;
+  const { own } = devices;
+  const host = factsOf(world, devices);
+  const all = (knownValue(world.leases)?.leases ?? []).flatMap((l) => leaseFrom(l) ?? []);
+  const self = all.find((l) => l.key === own?.key) ?? (own && leaseFrom(own)) ?? NOBODY;
   const view: LeaseView = {
     revision: 0n,
     network: config,

@@ -1,20 +1,20 @@
 import { connect } from 'node:net';
-import * as v from 'valibot';
-import { askJson } from '../../api/client.ts';
 import { type Addr, formatAddr, sameAddr } from '../../net/addr.ts';
 import { type Firewall, judge, type Packet, readFirewall } from '../firewall/index.ts';
+import { isSurelyOwn, type OwnHost, ownLease, type UplinkHints, uplinkName } from '../ownHost.ts';
 import { lookAround, type World, type WorldOptions, within } from '../world.ts';
 import { type Devices, type Expected, expectedFor } from './expect.ts';
-import { Inquiry, type RouteAnswer } from './kernel.ts';
+import { type Flow, Inquiry, type RouteAnswer } from './kernel.ts';
+import { attachmentsOf, podEnd, readSysctls, underlayOf } from './lookups.ts';
 import { type Place, placeOf } from './place.ts';
-import { type Echoes, findPathMtu, sendEchoes, smallSize } from './probes.ts';
-import type { Attachment, EchoName, PodEnd, Seen, Underlay } from './seen.ts';
+import { type Echoes, findPathMtu, sendEchoes, smallestTo } from './probes.ts';
+import type { EchoName, PodEnd, Seen } from './seen.ts';
 import type { Question } from './types.ts';
 
 /** Milliseconds for all questions to the kernel together. */
 const KERNEL = 5_000;
-/** Milliseconds for one answer of the daemon. */
-const DAEMON = 2_000;
+/** Nobody should listen there, as traceroute(8) takes it too. */
+const CLOSED_PORT = 33_434;
 /** Milliseconds for a TCP connection. */
 const CONNECT = 1_500;
 
@@ -29,18 +29,29 @@ export interface Places {
 export async function gather(question: Question, places: Places): Promise<Seen> {
   const kernel = new Inquiry();
   try {
-    const [world, firewall, devices] = await Promise.all([
+    const [world, firewall, found] = await Promise.all([
       (places.look ?? lookAround)(places.world),
       (places.firewall ?? readFirewall)(),
       within(KERNEL, devicesOf(kernel)),
     ]);
-    return await see(question, places.world.runDir, kernel, world, firewall, devices);
+    const host: OwnHost = { world, node: places.world.node, ...found };
+    const devices: Devices = {
+      ...found,
+      own: ownLease(host),
+      uplink: uplinkName(host, found),
+    };
+    return {
+      ...(await see(question, places.world.runDir, kernel, world, firewall, devices)),
+      surelyOwn: devices.own !== undefined && isSurelyOwn(host, devices.own),
+    };
   } finally {
     kernel.close();
   }
 }
 
-async function devicesOf(kernel: Inquiry): Promise<Devices> {
+async function devicesOf(
+  kernel: Inquiry,
+): Promise<Omit<Devices, 'own' | 'uplink'> & Pick<UplinkHints, 'defaultDev'>> {
   const [links, addresses] = [await kernel.links(), await kernel.addresses()];
   const way = await kernel.way({ to: { family: 4, value: 0x08080808n } });
   return { links, addresses, defaultDev: 'route' in way ? way.route.dev : undefined };
@@ -53,21 +64,19 @@ async function see(
   world: World,
   firewall: Firewall,
   devices: Devices,
-): Promise<Seen> {
+): Promise<Omit<Seen, 'surelyOwn'>> {
   const { to, from } = question;
-  const place = placeOf(to, world);
+  const place = placeOf(to, world, devices.own);
   const expected = place.kind === 'peer' ? expectedFor(place, to, world, devices) : undefined;
   const known = expected && 'route' in expected ? expected : undefined;
   const sourceWay = from && (await kernel.way({ to: from }));
   const iif = sourceWay && 'route' in sourceWay ? sourceWay.route.dev : undefined;
   const iifLink = devices.links.find((l) => l.name === iif);
   const first = packetOf(question, iif, place, devices);
-  // What is marked on its way in, or out, is routed by its mark.
-  const marked = judge(firewall, from ? 'prerouting' : 'output', first).packet.mark ?? 0;
-  const [way, routes, rules] = await within(
+  const [{ way, mark }, routes, rules] = await within(
     KERNEL,
     Promise.all([
-      kernel.way({ to, from, iif: iifLink?.ifindex, mark: marked, proto: first.proto }),
+      wayOf(kernel, firewall, first, { to, from, iif: iifLink?.ifindex, proto: first.proto }),
       kernel.routesTo(to),
       kernel.rules(to.family),
     ]),
@@ -80,7 +89,7 @@ async function see(
   };
   const tunnel = devices.links.find((l) => l.name === known?.route?.dev);
   const [echoes, tables, attachments, connected] = await Promise.all([
-    sendEchoes(echoesFor(question, place, known, tunnel?.mtu)),
+    sendAll(echoesFor(question, place, known, tunnel?.mtu), known?.endpoint),
     within(
       KERNEL,
       Promise.all([
@@ -99,17 +108,61 @@ async function see(
   const [underlay, source, pod, pathMtu] = await within(
     KERNEL + 10_000,
     Promise.all([
-      known?.endpoint ? underlayOf(kernel, devices, known.endpoint, known) : undefined,
+      known?.endpoint ? underlayOf(kernel, devices, known, { firewall, packet, way }) : undefined,
       from && sourceWay ? end(from, sourceWay) : undefined,
       place.kind === 'own' ? end(to, way) : undefined,
       pathMtuOf(known, echoes, 'route' in way ? way.route.mtu : undefined),
     ]),
   );
   return {
-    ...{ question, world, place, expected, links: devices.links, addresses: devices.addresses },
-    ...{ way, routes, rules, neighbour, fdb, underlay, firewall, packet, sysctls, echoes, pathMtu },
+    ...{ question, world, place, expected, own: devices.own, links: devices.links },
+    ...{
+      addresses: devices.addresses,
+      way,
+      routes,
+      rules,
+      mark,
+      neighbour,
+      fdb,
+      underlay,
+      firewall,
+      packet,
+      sysctls,
+      echoes,
+      pathMtu,
+    },
     ...{ source, pod, connected },
   };
+}
+
+/** What is marked on its way in is routed by its mark; what is marked on its way out, anew. */
+async function wayOf(
+  kernel: Inquiry,
+  firewall: Firewall,
+  first: Packet,
+  flow: Flow,
+): Promise<{ readonly way: RouteAnswer; readonly mark: number | undefined }> {
+  if (flow.from) {
+    const { routeMark: mark } = judge(firewall, 'prerouting', first);
+    return { way: await kernel.way({ ...flow, mark }), mark };
+  }
+  const way = await kernel.way(flow);
+  const oif = 'route' in way ? way.route.dev : undefined;
+  const { routeMark: mark } = judge(firewall, 'output', { ...first, oif });
+  return { way: mark ? await kernel.way({ ...flow, mark }) : way, mark };
+}
+
+/** Echoes; and where the peer's host does not answer them, whether it says that a port is closed. */
+async function sendAll(
+  wanted: Parameters<typeof sendEchoes<EchoName>>[0],
+  endpoint: Addr | undefined,
+): Promise<Echoes<EchoName>> {
+  const echoes = await sendEchoes<EchoName>(wanted);
+  if (typeof echoes === 'string' || !endpoint) return echoes;
+  const host = sameAddr(wanted.tunnel?.to, endpoint) ? echoes.tunnel : echoes.host;
+  if (host?.what !== 'silent') return echoes;
+  const knocked = await sendEchoes({ knock: { to: endpoint, port: CLOSED_PORT } });
+  return typeof knocked === 'string' ? echoes : { ...echoes, ...knocked };
 }
 
 /** The packet as the first chain sees it. */
@@ -171,85 +224,13 @@ async function pathMtuOf(
 ): Promise<number | undefined> {
   if (typeof echoes === 'string' || !known?.probe) return undefined;
   if (echoes.tunnel?.what !== 'answered' || echoes.full?.what === 'answered') return undefined;
-  return findPathMtu(known.probe, smallSize(known.probe), known.mtu, lowered);
+  return findPathMtu(known.probe, smallestTo(known.probe), known.mtu, lowered);
 }
 
 async function echoTo(addr: Addr, echoes: Echoes<EchoName>, target: Addr) {
   if (typeof echoes !== 'string' && echoes.target && sameAddr(addr, target)) return echoes.target;
   const found = await sendEchoes({ pod: { to: addr } });
   return typeof found === 'string' ? undefined : found.pod;
-}
-
-async function readSysctls(kernel: Inquiry, to: Addr, routed: boolean, packet: Packet) {
-  if (!routed) return {};
-  const devs = [packet.iif, packet.oif].filter((d) => d !== undefined && d !== '');
-  const paths =
-    to.family === 4
-      ? ['net/ipv4/ip_forward', ...devs.map((d) => `net/ipv4/conf/${d}/forwarding`)]
-      : ['net/ipv6/conf/all/forwarding'];
-  const values = await Promise.all(paths.map(async (p) => [p, (await kernel.sysctl(p))?.trim()] as const));
-  return Object.fromEntries(values);
-}
-
-async function underlayOf(
-  kernel: Inquiry,
-  { links, addresses }: Devices,
-  endpoint: Addr,
-  expected: Expected,
-): Promise<Underlay> {
-  const link = (name: string | undefined) => links.find((l) => l.name === name);
-  const way = await kernel.way({ to: endpoint, ...(expected.outer ? { proto: 17 } : {}) });
-  if (!('route' in way)) return { way, link: link(expected.uplink), hop: undefined, neighbour: undefined };
-  const { dev, via } = way.route;
-  const out = link(dev);
-  const hop = via ?? endpoint;
-  const own = addresses.some((a) => sameAddr(a.addr.addr, endpoint));
-  const neighbour = out && !own ? await kernel.neighbour(out.ifindex, hop) : undefined;
-  return { way, link: out, hop, neighbour };
-}
-
-async function podEnd(
-  kernel: Inquiry,
-  { links }: Devices,
-  addr: Addr,
-  way: RouteAnswer,
-  attachments: readonly (Attachment & { readonly addresses: readonly string[] })[] | 'unknown' | undefined,
-  echo: PodEnd['echo'],
-): Promise<PodEnd> {
-  const text = formatAddr(addr);
-  const attachment =
-    attachments === undefined || attachments === 'unknown'
-      ? 'unknown'
-      : attachments.find((a) => a.addresses.some((p) => p.startsWith(`${text}/`)));
-  const device = 'route' in way ? links.find((l) => l.name === way.route.dev) : undefined;
-  const neighbour = device && (await kernel.neighbour(device.ifindex, addr));
-  const behind =
-    device?.type === 'bridge' && neighbour?.mac
-      ? (await kernel.bridgeFdb(device.ifindex, neighbour.mac))?.port
-      : undefined;
-  const name = attachment !== 'unknown' && attachment ? attachment.hostIf : behind;
-  return { addr, way, device, neighbour, port: links.find((l) => l.name === name), attachment, echo };
-}
-
-const Attachments = v.array(
-  v.looseObject({
-    containerId: v.string(),
-    ifname: v.string(),
-    addresses: v.array(v.string()),
-    hostIf: v.string(),
-    bridge: v.nullable(v.string()),
-    netns: v.string(),
-  }),
-);
-
-async function attachmentsOf(runDir: string): Promise<v.InferOutput<typeof Attachments> | 'unknown'> {
-  try {
-    const answer = await within(DAEMON, askJson(runDir, { path: '/v1/attachments' }, { timeout: DAEMON }));
-    const parsed = v.safeParse(Attachments, answer);
-    return parsed.success ? parsed.output : 'unknown';
-  } catch {
-    return 'unknown';
-  }
 }
 
 function tryConnect(to: Addr, port: number): Promise<'open' | 'refused' | 'silent'> {

@@ -1,91 +1,16 @@
 import { NFT_TABLE } from '../../contract.ts';
 import { formatAddr } from '../../net/addr.ts';
-import { type Hook, type Judgment, judge, type Packet, type RuleRef } from '../firewall/index.ts';
+import type { NatKind, RuleRef } from '../firewall/index.ts';
 import { knownValue } from '../world.ts';
 import type { Expected } from './expect.ts';
 import { broken, ok, unknown, warning } from './hop.ts';
+import { inward, outerPassages, outward, type Passage } from './passages.ts';
 import type { Seen } from './seen.ts';
 import type { Hop } from './types.ts';
 
 /** Hops about the rules of firewalls on this host. Pure. */
 
-/** One hook that a packet goes through, and what becomes of it there. */
-interface Passage {
-  /** Which packet: `out`, `the answer`, … */
-  readonly what: string;
-  readonly hook: Hook;
-  readonly judgment: Judgment;
-}
-
-/** Go through hooks one after the other, for as long as nothing stops the packet. */
-function passages(
-  seen: Seen,
-  what: string,
-  packet: Packet,
-  hooks: readonly {
-    readonly hook: Hook;
-    readonly iif: string | undefined;
-    readonly oif: string | undefined;
-  }[],
-): Passage[] {
-  const out: Passage[] = [];
-  let now = packet;
-  for (const { hook, iif, oif } of hooks) {
-    const judgment = judge(seen.firewall, hook, { ...now, iif, oif });
-    out.push({ what, hook, judgment });
-    if (judgment.verdict === 'drop' || judgment.verdict === 'reject') break;
-    now = judgment.packet;
-  }
-  return out;
-}
-
 const show = (ref: RuleRef | undefined): string => (ref ? `${ref.where}: ${ref.text}` : 'some rule');
-
-/** Out of this host, through it, or to it. */
-function outward(seen: Seen): Passage[] {
-  const { packet, way } = seen;
-  const oif = packet.oif;
-  const local = 'route' in way && way.route.type === 'local';
-  const iif = packet.iif;
-  if (iif === '') {
-    return passages(seen, 'the packet', packet, [
-      { hook: 'output', iif: '', oif },
-      { hook: 'postrouting', iif: '', oif },
-    ]);
-  }
-  return passages(seen, 'the packet', packet, [
-    { hook: 'prerouting', iif, oif: '' },
-    ...(local
-      ? [{ hook: 'input', iif, oif: '' } as const]
-      : ([
-          { hook: 'forward', iif, oif },
-          // Linux tells a forwarded packet's device there too, since 5.7.
-          { hook: 'postrouting', iif, oif },
-        ] as const)),
-  ]);
-}
-
-/** The answer on its way back. Conntrack knows the connection by then. */
-function inward(seen: Seen): Passage[] {
-  const { packet } = seen;
-  const answer: Packet = {
-    family: packet.family,
-    saddr: packet.daddr,
-    daddr: packet.saddr,
-    proto: packet.proto,
-    ...(packet.dport === undefined ? {} : { sport: packet.dport }),
-    ...(packet.icmpType === undefined ? {} : { icmpType: packet.family === 4 ? 0 : 129 }),
-    ctState: 'established',
-    mark: 0,
-    saddrType: packet.daddrType,
-    daddrType: packet.iif === '' ? 'local' : 'unicast',
-  };
-  const iif = packet.oif;
-  return passages(seen, 'its answer', answer, [
-    { hook: 'prerouting', iif, oif: '' },
-    packet.iif === '' ? { hook: 'input', iif, oif: '' } : { hook: 'forward', iif, oif: packet.iif },
-  ]);
-}
 
 const FIREWALL = 'each rule of nftables and iptables on the way can drop the packet or its answer';
 
@@ -156,48 +81,32 @@ const PORT = 'outer packets are UDP, and pass the host’s own input and output 
 /** Outer packets: out to the peer's port, and in from the peer to ours. */
 export function tunnelPortHop(seen: Seen, expected: Expected): Hop {
   const { endpoint, port } = expected.outer!;
-  const way = seen.underlay?.way;
-  const oif = way && 'route' in way ? way.route.dev : expected.uplink;
-  const local = seen.addresses.find((a) => a.dev === oif && a.addr.addr.family === endpoint.family)?.addr
-    .addr;
-  const src = (way && 'route' in way ? way.route.src : undefined) ?? local;
-  // A flow of its own for each inner one: sent and received datagrams are connections of their own, but for udp's one pair of ports.
-  const udp = expected.backend === 'udp';
-  const out: Packet = {
-    family: endpoint.family,
-    saddr: src,
-    daddr: endpoint,
-    proto: 17,
-    ...(udp ? { sport: port } : {}),
-    dport: port,
-    ctState: udp ? undefined : 'new',
-    // An encapsulated packet keeps its mark; udp's forwarder sends packets of its own.
-    mark: udp ? 0 : outward(seen).at(-1)?.judgment.packet.mark,
-    saddrType: 'local',
-    daddrType: 'unicast',
-  };
-  const into: Packet = {
-    ...out,
-    mark: 0,
-    saddr: endpoint,
-    daddr: src,
-    saddrType: 'unicast',
-    daddrType: 'local',
-  };
-  const list = [
-    ...passages(seen, 'the tunnel’s outgoing packets', out, [
-      { hook: 'output', iif: '', oif },
-      // Some kernels take the tunnel's device for where it came in.
-      { hook: 'postrouting', iif: undefined, oif },
-    ]),
-    ...passages(seen, 'the tunnel’s incoming packets', into, [
-      { hook: 'prerouting', iif: oif, oif: '' },
-      { hook: 'input', iif: oif, oif: '' },
-    ]),
-  ];
+  const { out, into } = outerPassages(seen, expected);
+  const list = [...out, ...into];
   const hop = judged(seen, 'tunnel port', list, PORT, ` (UDP port ${port}, ${formatAddr(endpoint)})`);
+  if (hop.state === 'broken') return hop;
+  const translated = translatedOuter(list, port);
+  // What is sure to go elsewhere is worse than what cannot be told.
+  if (translated && (translated.state === 'broken' || hop.state === 'ok')) return translated;
   const status = knownValue(seen.world.status);
   return hop.state === 'ok'
     ? { ...hop, found: `UDP port ${port}: ${hop.found}${status?.uplink ? ` on ${status.uplink.name}` : ''}` }
     : hop;
+}
+
+const isElsewhere = (kind: NatKind): boolean => kind === 'dnat' || kind === 'redirect';
+
+/** Is an address or port of outer packets changed? One destination that is tells more than a source. */
+function translatedOuter(list: readonly Passage[], port: number): Hop | undefined {
+  const all = list.flatMap((p) => (p.judgment.nat ? [{ ...p, nat: p.judgment.nat }] : []));
+  const found = all.find((p) => p.nat.sure && isElsewhere(p.nat.kind)) ?? all[0];
+  if (!found) return undefined;
+  const { what, hook, nat } = found;
+  const by = show(nat.by);
+  const rest = { found: `${hook}: ${by}`, expected: 'no translation of the tunnel’s packets', why: PORT };
+  if (!nat.sure) return unknown('tunnel port', { ...rest, found: `perhaps translated, ${rest.found}` });
+  const cause = `a rule on this host ${isElsewhere(nat.kind) ? 'sends' : 'gives'} ${what} ${isElsewhere(nat.kind) ? 'elsewhere' : 'another source'} (${nat.kind}) at the ${hook} hook: ${by}`;
+  const fix = `exempt UDP port ${port} in that chain, before that rule`;
+  // The kernel's VXLAN does not look at the source.
+  return (isElsewhere(nat.kind) ? broken : warning)('tunnel port', { ...rest, cause, fix });
 }

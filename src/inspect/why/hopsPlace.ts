@@ -1,12 +1,12 @@
 import { formatAddr } from '../../net/addr.ts';
-import { formatPrefix, network, parsePrefix } from '../../net/prefix.ts';
+import { formatPrefix } from '../../net/prefix.ts';
+import { releaseGone } from '../words.ts';
 import { knownValue } from '../world.ts';
 import { answers, broken, daemonRuns, ok, peerName, showAddr, unknown, warning } from './hop.ts';
-import { ownLease } from './place.ts';
-import type { PodEnd, Seen } from './seen.ts';
+import type { Seen } from './seen.ts';
 import type { Hop } from './types.ts';
 
-/** Hops about who and where: lease, peer, pods of this host. Pure. */
+/** Hops about who and where: lease, peer, and whether this host forwards. Pure. */
 
 const LEASE = 'without a lease no host takes packets for the address';
 
@@ -25,8 +25,8 @@ export function leaseHop(seen: Seen): Hop {
         found: `${to} is not in the overlay`,
         expected: `an address in ${networks}`,
         why: 'only addresses of the overlay are carried by it',
-        cause: `it is outside the overlay's network ${networks}`,
-        fix: 'ask for an address in it; other addresses are the underlay’s business',
+        cause: `the overlay's network is ${networks}`,
+        fix: 'ask for an address in it; others are the underlay’s business',
       });
     }
     case 'free':
@@ -47,13 +47,15 @@ export function leaseHop(seen: Seen): Hop {
       });
     case 'reserved':
       return broken('lease', {
-        found: `${place.lease.key} is reserved, and no node holds it`,
+        found: `${place.lease.key} is reserved, and not taken up`,
         why: LEASE,
-        cause: `its subnet ${formatPrefix(place.subnet)} is reserved, but no node has taken it`,
-        fix: 'start the daemon of the node it is reserved for, or release it (`loden leases release`)',
+        cause: `its subnet ${formatPrefix(place.subnet)} is reserved${place.lease.node === null ? '' : ` for node ${place.lease.node.slice(0, 8)}`}, and no node has taken it up`,
+        fix: `start the daemon of the node it is reserved for, or take the reservation back: \`loden leases release ${formatPrefix(place.subnet)}\``,
       });
-    case 'own':
-      return ok('lease', { found: `${place.lease.key}, this host's own${source}`, why: LEASE });
+    case 'own': {
+      const sure = seen.surelyOwn ? '' : ' by its address (which node this is cannot be told)';
+      return ok('lease', { found: `${place.lease.key}, this host's own${sure}${source}`, why: LEASE });
+    }
     case 'peer': {
       const ends = [place.lease.publicIP, place.lease.publicIPv6].filter((t) => t !== null).join(', ');
       const node = place.lease.node === null ? 'a flannel node' : `node ${place.lease.node.slice(0, 8)}`;
@@ -69,9 +71,8 @@ const PEER = 'a peer that cannot be served gets no route, no neighbour and no FD
 
 /** Only for peers' addresses. */
 export function peerHop(seen: Seen): Hop {
-  const { expected, world } = seen;
+  const { expected, world, own } = seen;
   const key = peerName(seen);
-  const own = ownLease(world);
   if (expected && 'unknown' in expected) return unknown('peer', { found: expected.unknown, why: PEER });
   if (!expected) return unknown('peer', { found: 'nothing is known of it', why: PEER });
   if (expected.backend === 'alloc') {
@@ -101,7 +102,13 @@ export function peerHop(seen: Seen): Hop {
       expected: 'a public address for each node',
       why: 'packets for both are sent to one host, which has only one of the subnets',
       cause: `two nodes claim one public address: ${key} and ${others}`,
-      fix: 'give each node its own --public-ip, or delete the lease of the node that is gone (`loden leases release`)',
+      fix: `give each node its own --public-ip; ${releaseGone('SUBNET')}`,
+    });
+  }
+  if (!own && world.daemon.state === 'refusing') {
+    return unknown('peer', {
+      found: `${key} can be served; whether this host holds a lease cannot be told: ${world.daemon.reason ?? 'its daemon does not answer'}`,
+      why: PEER,
     });
   }
   if (!own) {
@@ -146,116 +153,4 @@ export function forwardingHop({ sysctls }: Seen): Hop {
     });
   }
   return ok('forwarding', { found: text, why: SETTINGS });
-}
-
-const POD = 'the last step is from the bridge through the pod’s veth';
-
-/** A pod of this host: `source` where packets come from, `pod` where they go. */
-export function podHop(seen: Seen, hop: 'source' | 'pod', end: PodEnd): Hop {
-  const { addr, way, device, neighbour, port, attachment, echo } = end;
-  const text = formatAddr(addr);
-  const make = (cause: string, fix: string, found: string, expected?: string): Hop =>
-    broken(hop, { found, expected, why: POD, cause, fix });
-  if ('route' in way && way.route.type === 'local') {
-    if (hop === 'pod') return ok(hop, { found: `${way.route.text}: this host's own address`, why: POD });
-    return ok(hop, { found: `${way.route.text}: this host's own address, no pod's`, why: POD });
-  }
-  const own = seen.place.kind === 'own' ? seen.place.subnet : ownSubnetOf(seen);
-  const inOwn = own ? formatPrefix(network(own)) : 'this host’s subnet';
-  if (attachment === undefined) {
-    const seenThere =
-      neighbour?.mac && neighbour.state !== 'FAILED' ? `; ${neighbour.mac} answers for it` : '';
-    if (seenThere === '') {
-      return make(
-        `no pod on this host has the address ${text}`,
-        'see who should have it: the runtime’s list of pods; the address is free here',
-        `no attachment has ${text}${neighbour ? `; its neighbour entry is ${neighbour.state}` : ''}`,
-        `a pod in ${inOwn}`,
-      );
-    }
-    return warning(hop, {
-      found: `no attachment of loden's has ${text}${seenThere}`,
-      why: POD,
-      cause: `a pod that loden did not attach has ${text}`,
-      fix: 'it may be another plugin’s: look which one gives addresses of this subnet',
-    });
-  }
-  const who = attachment === 'unknown' ? 'a pod' : `container ${attachment.containerId.slice(0, 12)}`;
-  if ('refused' in way) {
-    return make(
-      `this host has no route to its own pod ${text}`,
-      'see whether the bridge is up and has its address; a pod attached anew puts it right',
-      way.refused,
-      'a route to the bridge or to the pod’s veth',
-    );
-  }
-  if (device?.name.startsWith('flannel') || !device) {
-    return make(
-      `this host sends packets for its own pod ${text} elsewhere`,
-      'see whether the bridge is up and has its address; a pod attached anew puts it right',
-      way.route.text,
-      'a route to the bridge or to the pod’s veth',
-    );
-  }
-  if (!device.up) {
-    return make(
-      `the device ${device.name} is down`,
-      `find who took it down; \`ip link set ${device.name} up\` puts it right`,
-      `${device.name} is down`,
-      `${device.name} up`,
-    );
-  }
-  if (attachment !== 'unknown' && !port) {
-    return make(
-      `the pod's cable ${attachment.hostIf} is gone from this host`,
-      'the pod’s namespace has gone, or somebody deleted the device: let the runtime make the pod anew',
-      `there is no device ${attachment.hostIf} (${who}, ${attachment.netns})`,
-      attachment.hostIf,
-    );
-  }
-  if (port && (!port.up || !port.carrier)) {
-    const wrong = port.up ? 'has no carrier: its other end, in the pod, is down' : 'is down';
-    return make(
-      `the pod's cable ${port.name} ${wrong}`,
-      port.up ? 'look into the pod’s namespace' : `\`ip link set ${port.name} up\` puts it right`,
-      `${port.name} ${wrong} (${who})`,
-      `${port.name} up, with carrier`,
-    );
-  }
-  if (port && attachment !== 'unknown' && attachment.bridge !== null && port.master === undefined) {
-    return make(
-      `the pod's cable ${port.name} is no port of ${attachment.bridge}`,
-      `\`ip link set ${port.name} master ${attachment.bridge}\` puts it right; find who took it out`,
-      `${port.name} is a port of no bridge`,
-      `a port of ${attachment.bridge}`,
-    );
-  }
-  if (neighbour?.state === 'FAILED' || neighbour?.state === 'INCOMPLETE') {
-    return make(
-      `the pod with ${text} does not answer ${addr.family === 4 ? 'ARP' : 'neighbour discovery'}`,
-      'look into the pod: does eth0 have the address, is it up?',
-      `${text} dev ${device.name} ${neighbour.state}`,
-      'a MAC',
-    );
-  }
-  const behind = port ? `, behind ${port.name}` : '';
-  const mac = neighbour?.mac ? ` at ${neighbour.mac} ${neighbour.state}` : '';
-  const found = `${who}${mac} on ${device.name}${behind}`;
-  if (echo?.what === 'answered') return ok(hop, { found, why: POD });
-  if (hop === 'pod' && echo) {
-    return warning(hop, {
-      found: `${found}; it does not answer an echo`,
-      why: POD,
-      cause: 'the pod itself does not answer an echo, although all on the way is right',
-      fix: 'look into the pod: its own firewall, its routes; not every pod answers ICMP',
-    });
-  }
-  return ok(hop, { found, why: POD });
-}
-
-function ownSubnetOf(seen: Seen) {
-  const own = ownLease(seen.world);
-  return own?.subnets
-    .flatMap((t) => parsePrefix(t) ?? [])
-    .find((p) => p.addr.family === seen.question.to.family);
 }

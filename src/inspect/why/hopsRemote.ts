@@ -1,9 +1,10 @@
-import { formatAddr } from '../../net/addr.ts';
+import { formatAddr, sameAddr } from '../../net/addr.ts';
 import { knownValue } from '../world.ts';
+import type { Expected } from './expect.ts';
 import { broken, knownExpected, ok, peerName, unknown, warning } from './hop.ts';
 import type { Echo } from './probes.ts';
 import type { Seen } from './seen.ts';
-import type { Hop } from './types.ts';
+import type { Hop, HopState } from './types.ts';
 
 /** What packets that are really sent have found, and what that says of the other end. Pure. */
 
@@ -92,73 +93,113 @@ function lately(seen: Seen, found: string): Hop | undefined {
 
 const REMOTE = 'the rest of the path is on the other host';
 
-/** Which end a silence points to. */
-export function remoteHop(seen: Seen): Hop {
+/** What of this host no hop looks at, and what can lose packets too. */
+const UNSEEN = 'tc, XDP, XFRM';
+
+/** Which end a silence points to; `before`: the hops of this host, of which a broken one explains it. */
+export function remoteHop(seen: Seen, before: readonly Hop[]): Hop {
   const { echoes, place } = seen;
   const to = formatAddr(seen.question.to);
   const expected = knownExpected(seen);
-  const key = peerName(seen);
   if (typeof echoes === 'string') {
     return unknown('remote', { found: 'nothing could be sent to it', why: REMOTE });
   }
+  const { tunnel, host, target, knock } = echoes;
   if (place.kind !== 'peer') {
-    const { target } = echoes;
     return target?.what === 'answered'
       ? ok('remote', { found: `${to} ${showEcho(target)}`, why: REMOTE })
       : unknown('remote', { found: `${to} ${showEcho(target)}`, why: REMOTE });
   }
-  const { tunnel, host, target } = echoes;
   const end = expected?.probe ? formatAddr(expected.probe) : 'its end';
+  const address = expected?.endpoint ? formatAddr(expected.endpoint) : 'its public address';
   const found = [
     target ? `${to} ${showEcho(target)}` : '',
     tunnel ? `${end}, its node's end, ${showEcho(tunnel)}` : '',
-    host && expected?.endpoint
-      ? `${formatAddr(expected.endpoint)}, its node's public address, ${showEcho(host)}`
-      : '',
+    host ? `${address}, its node's public address, ${showEcho(host)}` : '',
+    knock?.what === 'answered' ? `${address} says that a port is closed` : '',
   ]
     .filter((t) => t !== '')
     .join('; ');
-  if (seen.connected === 'open')
-    return ok('remote', { found: `port ${seen.question.port?.port} is open; ${found}`, why: REMOTE });
-  if (seen.connected === 'refused') {
-    const port = seen.question.port?.port;
-    return broken('remote', {
-      found: `port ${port} is refused; ${found}`,
-      expected: `somebody who listens on port ${port}`,
-      why: REMOTE,
-      cause: `nothing listens on TCP port ${port} there: the path is whole`,
-      fix: 'look at the program in that pod',
-    });
-  }
-  if (target?.what === 'answered') return ok('remote', { found, why: REMOTE });
+  // An answer of its service is one too, and a refusal.
+  if (seen.connected === 'open' || seen.connected === 'refused' || target?.what === 'answered')
+    return ok('remote', { found, why: REMOTE });
   const peerAnswers = tunnel?.what === 'answered';
   if (peerAnswers && target === undefined) return ok('remote', { found, why: REMOTE });
+  const key = peerName(seen);
+  const make = (expected: string, cause: string, fix: string): Hop =>
+    broken('remote', { found, expected, why: REMOTE, cause, fix });
   if (peerAnswers) {
-    return broken('remote', {
-      found,
-      expected: `a pod with ${to}`,
-      why: REMOTE,
-      cause: `its node (${key}) answers through the overlay and the address itself does not: there is no such pod, or it drops echoes`,
-      fix: `ask there: \`loden why ${to}\` on that node`,
-    });
+    return make(
+      `a pod with ${to}`,
+      `its node (${key}) answers through the overlay and the address itself does not: there is no such pod, or it drops echoes`,
+      `ask there: \`loden why ${to}\` on that node`,
+    );
   }
   if (tunnel === undefined && host === undefined) return unknown('remote', { found, why: REMOTE });
   const port = expected?.outer?.port;
-  if (host?.what === 'answered' && port !== undefined) {
-    return broken('remote', {
-      found,
-      expected: `an answer from ${end}`,
-      why: REMOTE,
-      cause: `all is right on this host and its node's public address answers, but nothing comes through the tunnel: UDP port ${port} is blocked between the hosts or on that node, or its daemon has not programmed it (its lease ${key} may be stale)`,
-      fix: `look there: \`loden status\`, \`loden why\` back to this host, firewalls for UDP port ${port}`,
-    });
+  const life = signOfLife(seen, expected);
+  const here = onThisHost(before);
+  if (life === undefined) {
+    return make(
+      `an answer from ${address}`,
+      `nothing comes back from its node (${key}), not from its public address ${address} either; ${here}perhaps it is down, unplugged or cut off, or it drops echoes`,
+      'see whether that node lives; if it does, `loden why` there, back to this host',
+    );
   }
-  const address = expected?.endpoint ? formatAddr(expected.endpoint) : 'its public address';
-  return broken('remote', {
-    found,
-    expected: `an answer from ${address}`,
-    why: REMOTE,
-    cause: `its node does not answer at all, not at its public address ${address} either: it is down, unplugged or cut off, or gone for good (its lease ${key} is then stale)`,
-    fix: 'see whether that node lives; if it is gone, its lease runs out by itself (`loden leases release` is quicker)',
-  });
+  const mac = sameAddr(seen.underlay?.hop, expected?.endpoint) ? seen.underlay?.neighbour?.mac : undefined;
+  const away =
+    port === undefined
+      ? 'it drops echoes, or what goes to its pods is lost between the hosts or there'
+      : `UDP port ${port} is blocked between the hosts or on that node, its daemon has not programmed it (its lease ${key} may be stale), or another host has taken its address${mac ? ` (the MAC seen here is ${mac})` : ''}`;
+  return make(
+    `an answer from ${end}`,
+    `nothing comes ${port === undefined ? 'back' : 'through the tunnel'}, though ${life}; ${here}perhaps ${away}`,
+    `look there: \`loden status\`, \`loden why\` back to this host${port === undefined ? '' : `, firewalls for UDP port ${port}`}`,
+  );
+}
+
+/** How far this host can be ruled out. */
+function onThisHost(hops: readonly Hop[]): string {
+  const of = (state: HopState) => hops.filter((h) => h.state === state && h.hop !== 'path').map((h) => h.hop);
+  const [doubtful, unsure] = [of('warning'), of('unknown')];
+  const limits = [
+    ...(doubtful.length > 0 ? [`doubtful: ${doubtful.join(', ')}`] : []),
+    ...(unsure.length > 0 ? [`not known: ${unsure.join(', ')}`] : []),
+    `not looked at: ${UNSEEN}`,
+  ];
+  const or = limits.length > 1 ? 'it is one of those, or ' : '';
+  return `nothing wrong was found on this host (${limits.join('; ')}): ${or}`;
+}
+
+/** What says that the peer's host lives, though it does not answer through the tunnel. */
+function signOfLife({ echoes, underlay }: Seen, expected: Expected | undefined): string | undefined {
+  if (typeof echoes === 'string' || !expected?.endpoint) return undefined;
+  if (echoes.host?.what === 'answered') return "its node's public address answers";
+  const address = formatAddr(expected.endpoint);
+  if (echoes.knock?.what === 'answered')
+    return `its node lives (${address} does not answer echoes, but says that a port is closed)`;
+  // Who is asked by way of a gateway need not answer it himself.
+  if (underlay?.neighbour?.state !== 'REACHABLE' || !sameAddr(underlay.hop, expected.endpoint))
+    return undefined;
+  return `a host with its public address ${address} has just answered ${expected.endpoint.family === 4 ? 'ARP' : 'neighbour discovery'}, and drops echoes`;
+}
+
+const SERVICE = 'who answers echoes need not listen, or let others connect';
+
+/** The TCP port asked about, where it was tried. The path to it is what the other hops are about. */
+export function serviceHop({ connected, question: { port } }: Seen): Hop {
+  const found = `TCP port ${port!.port} is ${connected === 'silent' ? 'silent' : connected}`;
+  if (connected === 'open') return ok('service', { found, why: SERVICE });
+  const expected = `somebody who listens on port ${port!.port}`;
+  const make = (cause: string, fix: string): Hop =>
+    broken('service', { found, expected, why: SERVICE, cause, fix });
+  return connected === 'refused'
+    ? make(
+        `its TCP port ${port!.port} is refused: nothing listens on it, or a firewall there says so`,
+        'look at the program in that pod',
+      )
+    : make(
+        `nothing comes back from its TCP port ${port!.port}: a firewall there drops what is for it, or it only lets others in`,
+        'look at that pod and its node, and at network policies',
+      );
 }

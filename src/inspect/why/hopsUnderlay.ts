@@ -46,11 +46,22 @@ export function underlayHop(seen: Seen, expected: Expected): Hop {
       'see why the device is missing, or choose another by --iface',
     );
   }
+  const byMark = underlay.rules.find((r) => r.byMark);
+  if (underlay.mark === undefined && byMark) {
+    return unknown('underlay', {
+      found: `which mark the firewall gives the tunnel's packets cannot be told, and ${byMark.text} goes by that`,
+      why: UNDERLAY,
+    });
+  }
+  const marked = underlay.mark ? ` mark 0x${underlay.mark.toString(16)}` : '';
+  const foreign = underlay.rules.filter((r) => !(r.action === 'table' && r.table >= 253 && r.table <= 255));
+  const rules = foreign.length > 0 ? ` (policy routing rules: ${foreign.map((r) => r.text).join('; ')})` : '';
   if ('refused' in way) {
+    const packets = marked ? `, for packets with${marked}, which the firewall gives the tunnel's` : '';
     return make(
-      `no route to ${endpoint}: ${way.refused}`,
-      `this host has no route to the peer's public address ${endpoint} (${way.refused})`,
-      `put right the host's own routes: \`ip route get ${endpoint}\``,
+      `no route to ${endpoint}${marked}: ${way.refused}${rules}`,
+      `this host has no route to the peer's public address ${endpoint}${packets}: ${way.refused}${rules}`,
+      `put right the host's own routes: \`ip route get ${endpoint}${marked}\``,
     );
   }
   const { route } = way;
@@ -68,7 +79,7 @@ export function underlayHop(seen: Seen, expected: Expected): Hop {
       'the overlay’s network covers the underlay: choose another Network, or remove that route',
     );
   }
-  const by = `${route.text}${hop ? `, next ${formatAddr(hop)}` : ''}${neighbour ? ` ${neighbour.mac ?? ''} ${neighbour.state}`.replace('  ', ' ') : ''}`;
+  const by = `${route.text}${marked}${hop ? `, next ${formatAddr(hop)}` : ''}${neighbour ? ` ${neighbour.mac ?? ''} ${neighbour.state}`.replace('  ', ' ') : ''}`;
   const lost =
     neighbour &&
     (neighbour.state === 'FAILED' || (neighbour.state === 'INCOMPLETE' && answers(seen) === false));
@@ -79,6 +90,16 @@ export function underlayHop(seen: Seen, expected: Expected): Hop {
       `${which} ${showAddr(hop)} does not answer on ${route.dev} (neighbour ${neighbour.state})`,
       'that host is down or unplugged, or the network between is cut: it does not even answer for its own MAC',
     );
+  }
+  // What answers all the same is right.
+  if (neighbour?.state === 'PERMANENT' && answers(seen) !== true) {
+    return warning('underlay', {
+      found: by,
+      expected: 'a neighbour that the kernel has found itself',
+      why: UNDERLAY,
+      cause: `the MAC ${neighbour.mac ?? ''} of ${showAddr(hop)} on ${route.dev} was put there by somebody (PERMANENT), and may be wrong`,
+      fix: `compare it with that host's, or let the kernel ask: \`ip neigh del ${showAddr(hop)} dev ${route.dev}\``,
+    });
   }
   if (route.dev !== expected.uplink) {
     return warning('underlay', {

@@ -65,6 +65,10 @@ export interface IpRule {
   readonly table: number;
   readonly src?: { readonly addr: Addr; readonly len: number };
   readonly dst?: { readonly addr: Addr; readonly len: number };
+  /** It is for packets that do not fit. */
+  readonly inverted: boolean;
+  /** It goes by the packet's mark. */
+  readonly byMark: boolean;
   /** In the words of `ip rule`. */
   readonly text: string;
 }
@@ -83,7 +87,8 @@ export function readRule({
   const dst = a.FRA_DST && { addr: a.FRA_DST, len: h.dst_len };
   const table = a.FRA_TABLE ?? h.table;
   const action = ACTIONS[h.action] ?? 'nop';
-  const mark = a.FRA_FWMARK;
+  // The kernel leaves a mark of 0 out, unless it has a mask.
+  const byMark = a.FRA_FWMARK !== undefined || a.FRA_FWMASK !== undefined;
   const mask =
     a.FRA_FWMASK === undefined || a.FRA_FWMASK === 0xffffffff ? '' : `/0x${a.FRA_FWMASK.toString(16)}`;
   const words = [
@@ -91,7 +96,7 @@ export function readRule({
     h.flags & FIB_RULE_INVERT ? 'not' : '',
     src ? `from ${formatAddr(src.addr)}/${src.len}` : 'from all',
     dst ? `to ${formatAddr(dst.addr)}/${dst.len}` : '',
-    mark ? `fwmark 0x${mark.toString(16)}${mask}` : '',
+    byMark ? `fwmark 0x${(a.FRA_FWMARK ?? 0).toString(16)}${mask}` : '',
     a.FRA_IIFNAME ? `iif ${a.FRA_IIFNAME}` : '',
     a.FRA_OIFNAME ? `oif ${a.FRA_OIFNAME}` : '',
     a.FRA_IP_PROTO ? `ipproto ${a.FRA_IP_PROTO}` : '',
@@ -103,6 +108,8 @@ export function readRule({
     table,
     ...(src ? { src } : {}),
     ...(dst ? { dst } : {}),
+    inverted: (h.flags & FIB_RULE_INVERT) !== 0,
+    byMark,
     text: words.filter((w) => w !== '').join(' '),
   };
 }

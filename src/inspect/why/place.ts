@@ -1,6 +1,7 @@
-import type { LeaseJson, StatusJson } from '../../api/shapes.ts';
+import type { LeaseJson } from '../../api/shapes.ts';
 import type { Addr } from '../../net/addr.ts';
 import { containsAddr, type Prefix, parsePrefix } from '../../net/prefix.ts';
+import { subnetsOf } from '../ownHost.ts';
 import { knownValue, type World, whyMissing } from '../world.ts';
 
 /** Whose an address is, by leases and network. Pure. */
@@ -17,19 +18,24 @@ export type Place =
   | { readonly kind: 'own'; readonly lease: LeaseJson; readonly subnet: Prefix }
   | { readonly kind: 'peer'; readonly lease: LeaseJson; readonly subnet: Prefix };
 
-const prefixesOf = (lease: LeaseJson): readonly Prefix[] =>
-  lease.subnets.flatMap((text) => parsePrefix(text) ?? []);
+/** A reservation that no daemon has ever taken up: ours name their instance, backends what they are. flannel's udp says nothing at all. */
+const isUnclaimed = (l: LeaseJson, backend: string | undefined): boolean =>
+  l.reservation &&
+  l.instance === null &&
+  l.backend === null &&
+  l.data === null &&
+  l.dataV6 === null &&
+  (l.node !== null || (backend !== undefined && backend !== 'udp'));
 
-/** Whose the address is. */
-export function placeOf(to: Addr, world: World): Place {
+/** Whose the address is; `own` is our lease. */
+export function placeOf(to: Addr, world: World, own: LeaseJson | undefined): Place {
   const leases = knownValue(world.leases);
   if (!leases) return { kind: 'unknown', reason: whyMissing(world.leases) ?? 'nobody knows the leases' };
-  const own = ownLease(world);
   for (const lease of leases.leases) {
-    const subnet = prefixesOf(lease).find((p) => containsAddr(p, to));
+    const subnet = subnetsOf(lease).find((p) => containsAddr(p, to));
     if (!subnet) continue;
     if (lease.key === own?.key) return { kind: 'own', lease, subnet };
-    if (lease.reservation && lease.publicIP === null && lease.publicIPv6 === null)
+    if (isUnclaimed(lease, knownValue(world.network)?.backend.type))
       return { kind: 'reserved', lease, subnet };
     return { kind: 'peer', lease, subnet };
   }
@@ -52,9 +58,3 @@ const keyCovers = (key: string, to: Addr): boolean =>
       const p = parsePrefix(part.replace(/-(\d+)$/, '/$1'));
       return p !== undefined && containsAddr(p, to);
     });
-
-/** Our own lease, if it is known which that is. */
-export function ownLease(world: World): LeaseJson | undefined {
-  const status: StatusJson | undefined = knownValue(world.status);
-  return knownValue(world.leases)?.leases.find((l) => l.self) ?? status?.lease.lease ?? undefined;
-}

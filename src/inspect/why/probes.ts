@@ -32,6 +32,8 @@ interface Wanted {
   readonly to: Addr;
   /** Bytes of the whole packet; small unless given. */
   readonly size?: number | undefined;
+  /** A datagram to that port instead, which is answered by the word that it is closed. */
+  readonly port?: number | undefined;
 }
 
 /** Opens sockets of its own, which takes CAP_NET_RAW. Ends within a good second. */
@@ -64,9 +66,10 @@ export async function sendEchoes<K extends string>(
             const probes = names.flatMap((name): Probe[] => {
               if (found[name]?.what === 'answered') return [];
               const one = wanted[name] as Wanted;
-              const { to, size = smallSize(to) } = one;
+              const { to, size = smallestTo(to), port = 0 } = one;
               byToken.set(token, name);
-              return [{ token: token++, address: addrBytes(to), kind: 'echo', size, port: 0 }];
+              const kind = port === 0 ? 'echo' : 'udp';
+              return [{ token: token++, address: addrBytes(to), kind, size, port }];
             });
             if (probes.length > 0) prober.send(encodeProbes(probes));
             if (i === TRIES.length - 1) timers.push(setTimeout(done, PATIENCE));
@@ -131,4 +134,4 @@ export async function findPathMtu(
 }
 
 /** Bytes of the small echo that {@link sendEchoes} sends. */
-export const smallSize = (to: Addr): number => SMALL[to.family];
+export const smallestTo = (to: Addr): number => SMALL[to.family];

@@ -1,3 +1,4 @@
+import type { LeaseJson } from '../../api/shapes.ts';
 import type { ObservedAddress, ObservedLink } from '../../kernel/observed.ts';
 import type { Addr } from '../../net/addr.ts';
 import type { Firewall, Packet } from '../firewall/index.ts';
@@ -14,6 +15,10 @@ export interface Seen {
   readonly question: Question;
   readonly world: World;
   readonly place: Place;
+  /** Our lease. */
+  readonly own: LeaseJson | undefined;
+  /** Else its address alone says so, and it cannot be told which node this is. */
+  readonly surelyOwn: boolean;
   /** For a peer's address and our own subnet's; or why it is not known. */
   readonly expected: Expected | { readonly unknown: string } | undefined;
   readonly links: readonly ObservedLink[];
@@ -23,6 +28,8 @@ export interface Seen {
   /** All that is configured for the address, the most specific first. */
   readonly routes: readonly FoundRoute[];
   readonly rules: readonly IpRule[];
+  /** By which it is routed; undefined: it cannot be told (and 0 was asked with). */
+  readonly mark: number | undefined;
   readonly neighbour: FoundNeigh | undefined;
   readonly fdb: FoundFdb | undefined;
   readonly underlay: Underlay | undefined;
@@ -42,12 +49,19 @@ export interface Seen {
   readonly connected: 'open' | 'refused' | 'silent' | undefined;
 }
 
-/** `tunnel`: the peer's end; `full`: there, as large as should fit; `host`: its public address; `target`: the address itself. */
-export type EchoName = 'tunnel' | 'full' | 'host' | 'target';
+/**
+ * `tunnel`: the peer's end; `full`: there, as large as should fit; `host`: its public address; `target`: the address itself; `knock`: no echo but
+ * a datagram to a closed port of the public address, when that does not answer echoes.
+ */
+export type EchoName = 'tunnel' | 'full' | 'host' | 'target' | 'knock';
 
 /** The way to the peer's public address. */
 export interface Underlay {
   readonly way: RouteAnswer;
+  /** By which outer packets are routed; undefined: it cannot be told (and 0 was asked with). */
+  readonly mark: number | undefined;
+  /** Of its family. */
+  readonly rules: readonly IpRule[];
   /** The device it leaves by. */
   readonly link: ObservedLink | undefined;
   /** The gateway, or the peer itself where it is on the link. */

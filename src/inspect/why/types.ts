@@ -33,6 +33,7 @@ export const HOPS = {
   'tunnel port': 'the rules that outer packets pass, out and in',
   path: 'what packets that are really sent find: time, loss, size',
   remote: 'the other end, as far as it can be told from here',
+  service: 'the TCP port asked about, on the other end',
 } as const;
 
 export type HopName = keyof typeof HOPS;

@@ -1,7 +1,9 @@
 import { formatAddr } from '../../../net/addr.ts';
+import { endpointsOf } from '../../ownHost.ts';
+import { releaseGone } from '../../words.ts';
 import { knownValue, whyMissing } from '../../world.ts';
 import type { Facts } from '../facts.ts';
-import { endpoints, isHere, listed, ownLease } from '../overlay.ts';
+import { isHere, listed, ownLease } from '../overlay.ts';
 import { type Check, type Found, failure, orOk, skipped } from '../types.ts';
 
 /** Do two nodes say that they are reached by the same address? */
@@ -15,7 +17,7 @@ export const duplicateIps: Check<Facts> = {
     const own = ownLease(facts);
     const byAddress = new Map<string, string[]>();
     for (const lease of leases)
-      for (const a of endpoints(lease))
+      for (const a of endpointsOf(lease))
         byAddress.set(formatAddr(a), [...(byAddress.get(formatAddr(a)) ?? []), lease.key]);
     const found: Found[] = [];
     for (const [address, keys] of byAddress) {
@@ -25,18 +27,18 @@ export const duplicateIps: Check<Facts> = {
             address,
             `the leases ${listed(keys)} have one public address, ${address}: packets for all of them go to one host`,
             'give each node its own: name the interface (--iface) or the address (--public-ip) on those that chose a wrong one, as behind NAT; ' +
-              'a lease of a node that is gone: loden leases release',
+              releaseGone('SUBNET'),
           ),
         );
     }
     for (const lease of leases.filter((l) => l.key !== own?.key)) {
-      const here = endpoints(lease).find((a) => isHere(facts, a));
+      const here = endpointsOf(lease).find((a) => isHere(facts, a));
       if (here && (byAddress.get(formatAddr(here))?.length ?? 0) < 2)
         found.push(
           failure(
             lease.key,
             `the lease ${lease.key} has the public address ${formatAddr(here)}, which is this host's own, and is not ours`,
-            `find the node that has it and correct its --public-ip; if it was this one before: loden leases release ${lease.subnets[0]}`,
+            `find the node that has it and correct its --public-ip; ${releaseGone(lease.subnets[0] ?? 'SUBNET')}`,
           ),
         );
     }

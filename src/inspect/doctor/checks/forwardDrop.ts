@@ -3,17 +3,11 @@ import { bits } from '../../../net/addr.ts';
 import { formatPrefix, offset, type Prefix } from '../../../net/prefix.ts';
 import { type Judgment, judge, type Packet } from '../../firewall/index.ts';
 import type { Facts } from '../facts.ts';
-import { lettingPass, ruleWords, unreadable } from '../firewallWords.ts';
-import {
-  linkNamed,
-  type Overlay,
-  overlayOf,
-  ownLease,
-  peerLeases,
-  subnetOf,
-  uplinkName,
-} from '../overlay.ts';
-import { type Check, type Found, failure, info, orOk, skipped } from '../types.ts';
+import { verdict, withRules } from '../firewallCheck.ts';
+import { lettingPass, ruleWords } from '../firewallWords.ts';
+import { linkNamed, type Overlay, ownLease, subnetOf, uplinkName } from '../overlay.ts';
+import { concerned, limitOf, type Sample, sampleOfPeers } from '../peerSample.ts';
+import { type Check, type Found, failure, info } from '../types.ts';
 
 const TCP = 6;
 
@@ -22,6 +16,8 @@ interface Way {
   readonly words: string;
   readonly packet: Packet;
   readonly net: Prefix;
+  /** Key of its lease. */
+  readonly peer: string;
 }
 
 /** Would the firewall drop packets that are passed on between pods and other nodes? */
@@ -29,42 +25,42 @@ export const forwardDrop: Check<Facts> = {
   id: 'forward-drop',
   group: 'Firewall',
   title: 'rules for forwarded packets',
-  look(facts) {
-    if ('missing' in facts.firewall) return [skipped(facts.firewall.missing)];
-    const firewall = facts.firewall.value;
-    const unseen = unreadable(firewall, facts.privileged);
-    if (unseen !== undefined) return [skipped(unseen)];
-    const overlay = overlayOf(facts);
-    if (!overlay) return [skipped('the network config is not known')];
-    const found: Found[] = [];
-    const told = new Set<string>();
-    for (const { words, packet, net } of ways(facts, overlay)) {
-      const judgment = judge(firewall, 'forward', packet);
-      const by = judgment.by ?? judgment.doubts[0];
-      if (!by || told.has(`${by.where} ${by.text}`)) continue;
-      told.add(`${by.where} ${by.text}`);
-      if (isRefusal(judgment))
-        found.push(
-          failure(
-            by.where,
-            `packets ${words} are ${judgment.verdict === 'drop' ? 'dropped' : 'rejected'} by ${ruleWords(by)}`,
-            fixFor(facts, by.where, net),
-          ),
-        );
-      else
-        found.push(
-          info(by.where, `whether ${ruleWords(by)} lets packets ${words} pass cannot be told from here`),
-        );
-    }
-    for (const gap of firewall.gaps)
-      found.push(info(null, `not all rules could be read: ${gap.replace(/\s*\n\s*/g, '; ')}`));
-    return orOk(found, 'packets between pods and other nodes are let pass');
-  },
+  look: (facts) =>
+    withRules(facts, (firewall, overlay) => {
+      const sample = sampleOfPeers(facts);
+      const found = new Map<string, { readonly of: (to: string) => Found; readonly peers: Set<string> }>();
+      for (const { words, packet, net, peer } of ways(facts, overlay, sample)) {
+        const judgment = judge(firewall, 'forward', packet);
+        const by = judgment.by ?? judgment.doubts[0];
+        if (!by) continue;
+        // Of a rule that stops both ways the first says enough.
+        const known = found.get(ruleWords(by));
+        known?.peers.add(peer);
+        if (known) continue;
+        const of = (to: string): Found =>
+          isRefusal(judgment)
+            ? failure(
+                by.where,
+                `packets ${words}${to} are ${judgment.verdict === 'drop' ? 'dropped' : 'rejected'} by ${ruleWords(by)}`,
+                fixFor(facts, by.where, net),
+              )
+            : info(
+                by.where,
+                `whether ${ruleWords(by)} lets packets ${words}${to} pass cannot be told from here`,
+              );
+        found.set(ruleWords(by), { of, peers: new Set([peer]) });
+      }
+      return verdict(
+        [...found.values()].map(({ of, peers }) => of(concerned(peers, sample))),
+        firewall,
+        `packets between pods and other nodes are let pass${limitOf(sample)}`,
+      );
+    }),
 };
 
 const isRefusal = ({ verdict }: Judgment): boolean => verdict === 'drop' || verdict === 'reject';
 
-function ways(facts: Facts, overlay: Overlay): Way[] {
+function ways(facts: Facts, overlay: Overlay, sample: Sample): Way[] {
   const own = ownLease(facts);
   const uplink = uplinkName(facts, overlay);
   const bridge = ['cni0', 'docker0'].find((d) => linkNamed(facts, d)) ?? 'cni0';
@@ -73,17 +69,22 @@ function ways(facts: Facts, overlay: Overlay): Way[] {
     const device =
       overlay.devices.find((d) => overlay.devices.length === 1 || d.includes('-v6') === (family === 6)) ??
       uplink;
-    const peer = peerLeases(facts)
-      .map((l) => subnetOf(l, family))
-      .find((p) => p !== undefined);
-    const [here, there] = [podIn(subnetOf(own, family) ?? net, family, 2n), podIn(peer ?? net, family, 3n)];
+    const here = podIn(subnetOf(own, family) ?? net, family, 2n);
     const tcp = { family, proto: TCP, sport: 40_000, dport: 80, length: 60, mark: 0 } as const;
-    const out: Packet = { ...tcp, iif: bridge, oif: device, saddr: here, daddr: there, ctState: 'new' };
-    const back: Packet = { ...tcp, iif: device, oif: bridge, saddr: there, daddr: here, ctState: 'new' };
-    return [
-      { words: 'from pods here to pods of other nodes', packet: out, net },
-      { words: 'from pods of other nodes to pods here', packet: back, net },
-    ];
+    const peers = sample.peers.flatMap((lease) => {
+      const subnet = subnetOf(lease, family);
+      return subnet ? [{ key: lease.key, subnet }] : [];
+    });
+    // Without a peer, an address of the network stands for one.
+    return (peers.length > 0 ? peers : [{ key: '', subnet: net }]).flatMap(({ key: peer, subnet }): Way[] => {
+      const there = podIn(subnet, family, 3n);
+      const out: Packet = { ...tcp, iif: bridge, oif: device, saddr: here, daddr: there, ctState: 'new' };
+      const back: Packet = { ...tcp, iif: device, oif: bridge, saddr: there, daddr: here, ctState: 'new' };
+      return [
+        { words: 'from pods here to pods of other nodes', packet: out, net, peer },
+        { words: 'from pods of other nodes to pods here', packet: back, net, peer },
+      ];
+    });
   });
 }
 

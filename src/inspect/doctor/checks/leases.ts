@@ -1,5 +1,6 @@
 import { compareAddr } from '../../../net/addr.ts';
 import { containsPrefix, formatPrefix, overlaps, type Prefix, parsePrefix } from '../../../net/prefix.ts';
+import { releaseGone } from '../../words.ts';
 import { knownValue, whyMissing } from '../../world.ts';
 import type { Facts } from '../facts.ts';
 import { overlayOf } from '../overlay.ts';
@@ -47,12 +48,11 @@ export const leases: Check<Facts> = {
   },
 };
 
-/** Peers that the daemon cannot serve, as its status tells. */
+/** Peers that the daemon cannot serve. */
 const unserved = (facts: Facts): readonly { readonly key: string; readonly problem: string }[] =>
-  (knownValue(facts.world.status)?.problems ?? []).flatMap((text) => {
-    const [, key, problem] = /^peer (\S+): (.+)$/s.exec(text) ?? [];
-    return key !== undefined && problem !== undefined ? [{ key, problem }] : [];
-  });
+  (knownValue(facts.world.peers)?.peers ?? []).flatMap(({ key, problem }) =>
+    problem === null ? [] : [{ key, problem }],
+  );
 
 /** The check of public addresses tells of these. */
 const isAddressProblem = (problem: string): boolean => /is this host's own|PublicIP/.test(problem);
@@ -69,7 +69,7 @@ function overlapping(held: readonly Held[]): Found[] {
         failure(
           here.key,
           `the leases ${widest.key} and ${here.key} overlap: ${formatPrefix(here.subnet)} belongs to two nodes`,
-          `remove the one that is wrong: loden leases release ${formatPrefix(here.subnet)}; its node takes another`,
+          `see which of the two nodes lives; ${releaseGone(formatPrefix(here.subnet))}`,
         ),
       );
     if (!widest || !containsPrefix(widest.subnet, here.subnet)) widest = here;
@@ -89,7 +89,7 @@ function outside(held: readonly Held[], facts: Facts): Found[] {
       warning(
         key,
         `the lease ${key} is outside the network ${overlay.networks.map(formatPrefix).join(' and ')}: it is left from an earlier network config, and its node is not reached`,
-        `restart loden on that node, or, if it is gone: loden leases release ${formatPrefix(subnet)}`,
+        `restart loden on that node; ${releaseGone(formatPrefix(subnet))}`,
       ),
     );
 }

@@ -1,7 +1,8 @@
 import { containsAddr, formatPrefix } from '../../../net/prefix.ts';
+import { subnetsOf } from '../../ownHost.ts';
 import { knownValue } from '../../world.ts';
 import type { Facts, LinkFact } from '../facts.ts';
-import { type Overlay, overlayOf, ownLease, subnets } from '../overlay.ts';
+import { type Overlay, overlayOf, ownLease } from '../overlay.ts';
 import { type Check, type Found, failure, orOk, skipped, warning } from '../types.ts';
 
 /** Devices of others, by name. */
@@ -84,7 +85,7 @@ function devices(facts: Facts, links: readonly LinkFact[]): Found[] {
 
 /** A bridge that was made for another subnet: new pods cannot be attached, old ones are not reached. */
 function bridge(facts: Facts): Found[] {
-  const own = subnets(ownLease(facts));
+  const own = subnetsOf(ownLease(facts));
   if (own.length === 0 || 'missing' in facts.addresses) return [];
   const wrong = facts.addresses.value.filter(
     (a) =>

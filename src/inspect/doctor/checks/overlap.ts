@@ -1,8 +1,9 @@
 import { POD_ROUTE_PROTOCOL, ROUTE_PROTOCOL } from '../../../contract.ts';
 import { formatAddr } from '../../../net/addr.ts';
 import { containsPrefix, formatPrefix, network, overlaps, type Prefix } from '../../../net/prefix.ts';
+import { subnetsOf } from '../../ownHost.ts';
 import type { Facts } from '../facts.ts';
-import { type Overlay, overlayOf, ownLease, subnets } from '../overlay.ts';
+import { type Overlay, overlayOf, ownLease } from '../overlay.ts';
 import { type Check, type Found, failure, orOk, skipped, warning } from '../types.ts';
 
 /** Protocols of routes (linux/rtnetlink.h): the kernel's own, and flanneld's. */
@@ -17,7 +18,7 @@ export const overlap: Check<Facts> = {
     const overlay = overlayOf(facts);
     if (!overlay) return [skipped('the network config is not known')];
     if ('missing' in facts.addresses) return [skipped(facts.addresses.missing)];
-    const own = subnets(ownLease(facts));
+    const own = subnetsOf(ownLease(facts));
     const found = [...connected(facts, overlay, own), ...routes(facts, overlay, own)];
     return orOk(found, `nothing else here uses ${overlay.networks.map(formatPrefix).join(' and ')}`);
   },

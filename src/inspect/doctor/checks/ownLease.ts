@@ -1,4 +1,5 @@
 import { DEFAULTS } from '../../../contract.ts';
+import { isSurelyOwn } from '../../ownHost.ts';
 import { knownValue, whyMissing } from '../../world.ts';
 import type { Facts } from '../facts.ts';
 import { ownLease as leaseOf } from '../overlay.ts';
@@ -25,6 +26,13 @@ export const ownLease: Check<Facts> = {
       if (!knownValue(facts.world.leases))
         return [skipped(whyMissing(facts.world.leases) ?? 'the leases are not known')];
       const lease = leaseOf(facts);
+      if (lease && !isSurelyOwn(facts, lease))
+        return [
+          info(
+            lease.key,
+            `${lease.subnets.join(' and ')} is leased to a node with this host's address; whether it is this one cannot be told, for its node id ${facts.node === null ? 'is not in --state-dir' : 'cannot be read (run this as root)'}`,
+          ),
+        ];
       return [
         lease
           ? ok(`${lease.subnets.join(' and ')} is leased to this node`)

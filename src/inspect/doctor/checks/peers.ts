@@ -3,6 +3,10 @@ import type { Facts } from '../facts.ts';
 import { listed, overlayOf } from '../overlay.ts';
 import { type Check, type Found, failure, ok, orOk, skipped, warning } from '../types.ts';
 
+/** Echoes are all that probes are. */
+const DROPPED =
+  'Peers, or a cloud between them, may also just drop echoes (ICMP): then pods reach each other all the same';
+
 /** Do peers answer through the tunnel? */
 export const peers: Check<Facts> = {
   id: 'peers',
@@ -21,11 +25,11 @@ export const peers: Check<Facts> = {
       found.push(
         failure(
           null,
-          `none of ${dead.length} probed peers answers`,
+          `none of ${dead.length} probed peers answers the daemon's echoes`,
           port === undefined
-            ? 'look at the network between the hosts: it must let packets between pods pass as they are'
+            ? `look at the network between the hosts: it must let packets between pods pass as they are. ${DROPPED}`
             : `let UDP port ${port} pass between the hosts, in security groups and hypervisors too (VMware NSX takes 8472 for its own: set another ` +
-                '"Port" of Backend); then look at the other checks here',
+                `"Port" of Backend); then look at the other checks here. ${DROPPED}`,
         ),
       );
     else if (dead.length > 0)
@@ -33,7 +37,7 @@ export const peers: Check<Facts> = {
         failure(
           dead[0]!.key,
           `${dead.length} of ${asked.length} probed peers do not answer: ${listed(dead.map((p) => p.key))}`,
-          `loden why ${dead[0]!.target} shows where the packets end; run loden doctor on that host too`,
+          `loden why ${dead[0]!.target} shows where the packets end; run loden doctor on that host too. ${DROPPED}`,
         ),
       );
     if (lossy.length > 0)

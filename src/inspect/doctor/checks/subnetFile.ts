@@ -1,7 +1,8 @@
 import { formatPrefix, samePrefix } from '../../../net/prefix.ts';
+import { subnetsOf } from '../../ownHost.ts';
 import { knownValue } from '../../world.ts';
 import type { Facts } from '../facts.ts';
-import { overlayOf, ownLease, subnets } from '../overlay.ts';
+import { overlayOf, ownLease } from '../overlay.ts';
 import { type Check, type Found, failure, info, orOk, skipped, warning } from '../types.ts';
 
 /** Does subnet.env say what is so? Docker and CNI plugins go by it. */
@@ -29,7 +30,7 @@ export const subnetFile: Check<Facts> = {
       ];
     const found: Found[] = [];
     const level = ready ? failure : warning;
-    const own = subnets(ownLease(facts));
+    const own = subnetsOf(ownLease(facts));
     const stale = own.filter((s) => !env.subnets.some((e) => samePrefix(e, s)));
     if (own.length > 0 && stale.length > 0)
       found.push(

@@ -1,14 +1,19 @@
 import { type Addr, type Family, parseAddr } from '../../../net/addr.ts';
 import { type Judgment, judge, type NatKind, type Packet } from '../../firewall/index.ts';
+import { endpointsOf } from '../../ownHost.ts';
 import type { Facts } from '../facts.ts';
-import { lettingPortPass, ruleWords, unreadable } from '../firewallWords.ts';
-import { endpoints, isHere, type Overlay, overlayOf, ownLease, peerLeases, uplinkName } from '../overlay.ts';
-import { type Check, type Found, failure, info, ok, orOk, skipped, warning } from '../types.ts';
+import { verdict, withRules } from '../firewallCheck.ts';
+import { lettingPortPass, ruleWords } from '../firewallWords.ts';
+import { isHere, type Overlay, ownLease, uplinkName } from '../overlay.ts';
+import { concerned, limitOf, type Sample, sampleOfPeers } from '../peerSample.ts';
+import { type Check, type Found, failure, info, ok, warning } from '../types.ts';
 
 const UDP = 17;
 
 /** A tunnelled packet and the hooks it goes through, in order. */
 interface Passage {
+  /** Key of the peer's lease. */
+  readonly peer: string;
   readonly words: string;
   readonly hooks: readonly ('prerouting' | 'input' | 'output' | 'postrouting')[];
   readonly packet: Packet;
@@ -19,41 +24,44 @@ export const tunnelFirewall: Check<Facts> = {
   id: 'tunnel-firewall',
   group: 'Firewall',
   title: "rules for the tunnel's own packets",
-  look(facts) {
-    if ('missing' in facts.firewall) return [skipped(facts.firewall.missing)];
-    const firewall = facts.firewall.value;
-    const unseen = unreadable(firewall, facts.privileged);
-    if (unseen !== undefined) return [skipped(unseen)];
-    const overlay = overlayOf(facts);
-    if (!overlay) return [skipped('the network config is not known')];
-    const { port } = overlay;
-    if (port === undefined) return [ok(`the backend ${overlay.type} has no tunnel`)];
-    const found: Found[] = [];
-    const told = new Set<string>();
-    const once = (f: Found, key: string): void => {
-      if (!told.has(key)) found.push(f);
-      told.add(key);
-    };
-    for (const passage of passages(facts, overlay, port)) {
-      let { packet } = passage;
-      for (const hook of passage.hooks) {
-        const judgment = judge(firewall, hook, packet);
-        ({ packet } = judgment);
-        const { nat } = judgment;
-        if (nat) once(natFound(nat, passage.words, overlay.type, port), ruleWords(nat.by));
-        const by = judgment.by ?? judgment.doubts[0];
-        if (by) once(verdictFound(judgment, by, passage, port), ruleWords(by));
-        if (judgment.by) break;
+  look: (facts) =>
+    withRules(facts, (firewall, overlay) => {
+      const { port } = overlay;
+      if (port === undefined) return [ok(`the backend ${overlay.type} has no tunnel`)];
+      const sample = sampleOfPeers(facts);
+      const found = new Map<string, { readonly of: (to: string) => Found; readonly peers: Set<string> }>();
+      const note = (key: string, peer: string, of: (to: string) => Found): void => {
+        const known = found.get(key);
+        if (known) known.peers.add(peer);
+        else found.set(key, { of, peers: new Set([peer]) });
+      };
+      for (const passage of passages(facts, overlay, port, sample)) {
+        let { packet } = passage;
+        for (const hook of passage.hooks) {
+          const judgment = judge(firewall, hook, packet);
+          ({ packet } = judgment);
+          const { nat } = judgment;
+          const { peer, words } = passage;
+          if (nat) note(ruleWords(nat.by), peer, (to) => natFound(nat, words + to, overlay.type, port));
+          const by = judgment.by ?? judgment.doubts[0];
+          if (by)
+            note(ruleWords(by), peer, (to) => verdictFound(judgment, by, words + to, passage.packet, port));
+          if (judgment.by) break;
+        }
       }
-    }
-    return orOk(found, `UDP port ${port} is open in both directions, as far as this host decides`);
-  },
+      return verdict(
+        [...found.values()].map(({ of, peers }) => of(concerned(peers, sample))),
+        firewall,
+        `UDP port ${port} is open in both directions, as far as this host decides${limitOf(sample)}`,
+      );
+    }),
 };
 
 function verdictFound(
   judgment: Judgment,
   by: NonNullable<Judgment['by']>,
-  { words, packet }: Passage,
+  words: string,
+  packet: Packet,
   port: number,
 ): Found {
   if (!judgment.by)
@@ -81,16 +89,16 @@ function natFound(
   return (REDIRECTS.has(kind) || type === 'udp' ? failure : warning)(by.where, cause, fix);
 }
 
-function passages(facts: Facts, overlay: Overlay, port: number): Passage[] {
+function passages(facts: Facts, overlay: Overlay, port: number, sample: Sample): Passage[] {
   const uplink = uplinkName(facts, overlay);
   return overlay.families.flatMap((family) => {
     const ours = ourAddress(facts, family, uplink);
-    const known = peerLeases(facts)
-      .flatMap(endpoints)
-      .find((a) => a.family === family && !isHere(facts, a));
-    // Without a peer, somebody next to us stands for one.
-    const theirs = known ?? (ours && neighbour(ours));
-    if (!ours || !theirs) return [];
+    if (!ours) return [];
+    const known = sample.peers.flatMap((lease) =>
+      endpointsOf(lease)
+        .filter((a) => a.family === family && !isHere(facts, a))
+        .map((theirs) => ({ peer: lease.key, theirs })),
+    );
     const udp = {
       family,
       proto: UDP,
@@ -100,18 +108,23 @@ function passages(facts: Facts, overlay: Overlay, port: number): Passage[] {
       mark: 0,
       ctState: 'new',
     } as const;
-    return [
-      {
-        words: `packets that come in at UDP port ${port}`,
-        hooks: ['prerouting', 'input'] as const,
-        packet: { ...udp, iif: uplink, oif: '', saddr: theirs, daddr: ours, daddrType: 'local' as const },
-      },
-      {
-        words: `packets to UDP port ${port} of peers`,
-        hooks: ['output', 'postrouting'] as const,
-        packet: { ...udp, iif: '', oif: uplink, saddr: ours, daddr: theirs, saddrType: 'local' as const },
-      },
-    ];
+    // Without a peer, somebody next to us stands for one.
+    return (known.length > 0 ? known : [{ peer: '', theirs: neighbour(ours) }]).flatMap(
+      ({ peer, theirs }): Passage[] => [
+        {
+          peer,
+          words: `packets that come in at UDP port ${port}`,
+          hooks: ['prerouting', 'input'],
+          packet: { ...udp, iif: uplink, oif: '', saddr: theirs, daddr: ours, daddrType: 'local' },
+        },
+        {
+          peer,
+          words: `packets to UDP port ${port} of peers`,
+          hooks: ['output', 'postrouting'],
+          packet: { ...udp, iif: '', oif: uplink, saddr: ours, daddr: theirs, saddrType: 'local' },
+        },
+      ],
+    );
   });
 }
 

@@ -1,6 +1,7 @@
 import { parseMac } from '../../../net/mac.ts';
+import { isSurelyOwn, vtepMac } from '../../ownHost.ts';
 import type { Facts } from '../facts.ts';
-import { linkNamed, overlayOf, ownLease, peerLeases, vtepMac } from '../overlay.ts';
+import { linkNamed, overlayOf, ownLease, peerLeases } from '../overlay.ts';
 import { type Check, type Found, failure, ok, orOk, skipped } from '../types.ts';
 
 /** Has the tunnel's device the MAC that our lease tells peers, and nobody else's? */
@@ -14,6 +15,7 @@ export const tunnelMac: Check<Facts> = {
     if (overlay.type !== 'vxlan') return [ok(`the backend ${overlay.type} tells peers no MAC`)];
     const lease = ownLease(facts);
     if (!lease) return [skipped('our own lease is not known')];
+    if (!isSurelyOwn(facts, lease)) return [skipped(`whether ${lease.key} is our own lease cannot be told`)];
     const found: Found[] = [];
     for (const family of overlay.families) {
       const device = overlay.devices.find((d) => d.includes('-v6') === (family === 6));

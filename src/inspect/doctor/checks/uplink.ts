@@ -1,7 +1,8 @@
 import { formatAddr } from '../../../net/addr.ts';
+import { endpointsOf } from '../../ownHost.ts';
 import { knownValue } from '../../world.ts';
 import type { Facts } from '../facts.ts';
-import { endpoints, isHere, linkNamed, overlayOf, ownLease, uplinkName } from '../overlay.ts';
+import { isHere, linkNamed, overlayOf, ownLease, uplinkName } from '../overlay.ts';
 import { type Check, type Found, failure, info, orOk, skipped } from '../types.ts';
 
 /** Is there a device that carries traffic between hosts, and does it have our address? */
@@ -31,7 +32,7 @@ export const uplink: Check<Facts> = {
       );
     const lease = ownLease(facts);
     const told = knownValue(facts.world.status)?.uplink;
-    const elsewhere = (lease ? endpoints(lease) : []).filter((a) => !isHere(facts, a));
+    const elsewhere = (lease ? endpointsOf(lease) : []).filter((a) => !isHere(facts, a));
     for (const a of elsewhere) {
       if (told && told.publicIP !== formatAddr(a) && told.publicIPv6 !== formatAddr(a)) continue;
       found.push(

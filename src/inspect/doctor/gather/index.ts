@@ -1,8 +1,8 @@
 import type { Values } from '../../../config/options.ts';
 import type { Env, Flags } from '../../../config/sources.ts';
 import { readFirewall } from '../../firewall/index.ts';
-import { knownValue, lookAround, within } from '../../world.ts';
-import { settle } from '../applied.ts';
+import { knownValue, lookAround, type World, within } from '../../world.ts';
+import { type Settled, settle } from '../applied.ts';
 import type { Facts } from '../facts.ts';
 import { type Fact, fact, missing } from '../types.ts';
 import { tryEndpoints } from './etcd.ts';
@@ -37,16 +37,20 @@ export async function gather(flags: Flags, env: Env, given: Values): Promise<Fac
   const node = await readNodeId(given['state-dir']);
   const world = await lookAround({
     runDir,
-    etcd: (config) => settle(flags, env, config).etcd,
+    etcd: (config, daemon) => {
+      const settled = settle(flags, env, config);
+      return isGuess(settled, daemon) ? undefined : settled.etcd;
+    },
     node: node ?? undefined,
-    // Nothing is to be changed here.
-    peers: false,
   });
-  const { etcd, applied } = settle(flags, env, knownValue(world.config));
+  const settled = settle(flags, env, knownValue(world.config));
+  const { etcd, applied } = settled;
   const subnetFile = knownValue(world.status)?.subnetFile ?? applied.subnetFile;
   const [rest, endpoints, certificates, subnetEnv] = await Promise.all([
     local,
-    known('etcd', ETCD_LIMIT, () => tryEndpoints(etcd)),
+    isGuess(settled, world.daemon.state)
+      ? missing("etcd's address is not known: the daemon does not tell it, and no --etcd-endpoints are given")
+      : known('etcd', ETCD_LIMIT, () => tryEndpoints(etcd)),
     known('the files of TLS', LIMIT, () => readCertificates(etcd)),
     known('subnet.env', LIMIT, () => readSubnetFile(subnetFile)),
   ]);
@@ -61,6 +65,10 @@ export async function gather(flags: Flags, env: Env, given: Values): Promise<Fac
     subnetEnv,
   };
 }
+
+/** A daemon that does not answer has an etcd somewhere; the endpoints by default need not be it. */
+const isGuess = ({ applied }: Settled, daemon: World['daemon']['state']): boolean =>
+  daemon === 'refusing' && applied.endpointsByDefault;
 
 /** What is not asked of anybody. */
 async function here(
