@@ -41,6 +41,10 @@ class Host implements Commands {
       const objects = [...this.tables].flatMap(([name, text]) => this.#objects(name, text));
       return ok(JSON.stringify({ nftables: objects }));
     }
+    if (command === 'nft' && args[0] === 'delete') {
+      const wasThere = this.tables.delete(args.slice(2).join(' '));
+      return wasThere ? ok('') : { status: 1, stdout: '', stderr: 'No such file or directory' };
+    }
     if (command === 'nft') {
       if (this.refusal) return { status: 1, stdout: '', stderr: this.refusal };
       for (const [, name] of input.matchAll(/^delete table (.*)$/gm)) this.tables.delete(name!);
@@ -48,10 +52,6 @@ class Host implements Commands {
         this.tables.set(name!, text);
       this.#wrote();
       return ok();
-    }
-    if (command === 'nft' && args[0] === 'delete') {
-      const wasThere = this.tables.delete(args.slice(2).join(' '));
-      return wasThere ? ok('') : { status: 1, stdout: '', stderr: 'No such file or directory' };
     }
     if (command === 'iptables-nft-save') {
       return ok(
