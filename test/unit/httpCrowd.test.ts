@@ -133,17 +133,24 @@ describe('however many ask', () => {
   test('one request is begun in a turn of the event loop, and one long answer goes on', async () => {
     using turns = turnCounter();
     const [begun, wentOn]: [number[], number[]] = [[], []];
+    // What all long answers wait for, as for counters that are read.
+    const ready = Promise.withResolvers<void>();
+    let waiting = 0;
     await using _server = await both([
       route('/v1/value', () => ({ value: begun.push(turns.now) })),
-      route('/v1/long', () => ({
-        pieces: (function* () {
-          // Each is as much as is written at once.
-          for (let i = 0; i < 20; i++) {
-            wentOn.push(turns.now);
-            yield 'x'.repeat(16_384);
-          }
-        })(),
-      })),
+      route('/v1/long', async () => {
+        if (++waiting === 24) ready.resolve();
+        await ready.promise;
+        return {
+          pieces: (function* () {
+            // Each is as much as is written at once.
+            for (let i = 0; i < 20; i++) {
+              wentOn.push(turns.now);
+              yield 'x'.repeat(16_384);
+            }
+          })(),
+        };
+      }),
     ]);
     const told = await Promise.all([
       ...Array.from({ length: 40 }, () => ask(path, '/v1/value')),

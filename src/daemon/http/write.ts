@@ -52,9 +52,11 @@ function whole(
 
 async function piecewise(req: IncomingMessage, res: ServerResponse, pieces: Iterable<string>): Promise<void> {
   let batch = '';
-  let sliceEnd = performance.now() + SLICE;
   const late = setTimeout(() => res.destroy(), LONGEST).unref();
   res.once('close', () => clearTimeout(late));
+  // Others may have waited for the same as this one.
+  await turns.take();
+  let sliceEnd = performance.now() + SLICE;
   for (const piece of req.method === 'HEAD' ? [] : pieces) {
     batch += piece;
     if (batch.length < BATCH && performance.now() < sliceEnd) continue;
