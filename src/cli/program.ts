@@ -14,7 +14,7 @@ import { normaliseArgs } from './args.ts';
 import type { Command, Invocation, Io, Positional } from './command.ts';
 import { COMMANDS, FAMILIES } from './registry.ts';
 
-const EPILOGUE = `Every option may also stand in the environment: --etcd-endpoints as FLANNELD_ETCD_ENDPOINTS.
+const EPILOGUE = `What loden run takes may also stand in the environment: --etcd-endpoints as FLANNELD_ETCD_ENDPOINTS.
 A flag counts more than the environment. Single dashes (-iface=eth0) work too.
 
 Exit codes: 0 done, 1 failed, 64 wrong usage, 69 no daemon or etcd answers, 70 a bug, 75 busy, 78 wrong options or config.`;

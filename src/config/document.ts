@@ -3,6 +3,7 @@ import {
   type Command,
   envName,
   GROUPS,
+  hasEnvName,
   OPTIONS,
   type Option,
   type OptionName,
@@ -16,7 +17,7 @@ const HEAD = `# Options
 Flags count more than the environment, the environment more than defaults; there is no configuration file. Go-style
 single dashes work (\`-iface=eth0\`, \`-v=4\`), a boolean needs no value (\`--ip-masq\`), booleans may be written as Go
 writes them (\`1\`, \`t\`, \`TRUE\`, …), of an option given twice the last counts unless it may be repeated, and an empty
-variable is none. Unknown options end Loden with exit code 64; wrong values with 78 and a list of all of them.
+variable is none. What \`run\` takes can stand in the environment, for other commands too; what only others take cannot. Unknown options end Loden with exit code 64; wrong values with 78 and a list of all of them.
 
 The network config in etcd (\`<etcd-prefix>/config\`) is not set by options. \`loden docker-opts\` has those of flannel's mk-docker-opts.sh
 ([deploy.md](deploy.md)), and takes none from the environment.
@@ -42,7 +43,7 @@ function row(name: OptionName): string {
   const hidden = secret ? ' Never shown.' : '';
   const cells = [
     flag,
-    `\`${envName(name)}\``,
+    hasEnvName(name) ? `\`${envName(name)}\`` : '',
     inCell(kind.placeholder),
     fallback === undefined ? '' : `\`${fallback}\``,
     inCell(help) + hidden + effect,

@@ -426,3 +426,9 @@ export const isOptionName = (name: string): name is OptionName => Object.hasOwn(
 
 /** `FLANNELD_ETCD_PREFIX` for `etcd-prefix`. */
 export const envName = (name: OptionName): string => `FLANNELD_${name.replaceAll('-', '_').toUpperCase()}`;
+
+/**
+ * May the environment set it? What `run` takes, for every command that takes it too. Names of others are too plain: FLANNELD_PORT is what Kubernetes sets
+ * for a Service called flanneld, and a FLANNELD_FORCE that was left behind would be a trap.
+ */
+export const hasEnvName = (name: OptionName): boolean => (OPTIONS[name] as Option).commands.includes('run');

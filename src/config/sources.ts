@@ -3,6 +3,7 @@ import { show } from '../fields.ts';
 import {
   type Command,
   envName,
+  hasEnvName,
   OPTIONS,
   type Option,
   type OptionName,
@@ -49,7 +50,7 @@ function settle(name: OptionName, flags: Flags, env: Env): Setting {
   if (given && given.length > 0) {
     return { name, origin: 'flag', from: `--${name}`, texts: option.many ? given : given.slice(-1) };
   }
-  const variable = env[envName(name)];
+  const variable = hasEnvName(name) ? env[envName(name)] : undefined;
   if (variable) return { name, origin: 'environment', from: envName(name), texts: [variable] };
   return {
     name,
@@ -91,8 +92,11 @@ export function readSources(
 
 const PREFIX = 'FLANNELD_';
 
+/** What Kubernetes tells containers of a Service called `flanneld`. */
+const OF_SERVICE = /^FLANNELD_(?:SERVICE_(?:HOST|PORT)|PORT)(?:_|$)/;
+
 /** Variables that look like ours but are nobody's: probably misspelt. */
 export function strangeVariables(env: Env): string[] {
-  const known = new Set(optionNames.map(envName));
-  return Object.keys(env).filter((key) => key.startsWith(PREFIX) && !known.has(key));
+  const known = new Set(optionNames.filter(hasEnvName).map(envName));
+  return Object.keys(env).filter((key) => key.startsWith(PREFIX) && !known.has(key) && !OF_SERVICE.test(key));
 }

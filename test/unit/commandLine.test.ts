@@ -121,8 +121,17 @@ describe('the command line', () => {
   });
 
   test('of the CNI plugin', () => {
-    const argv = ['cni', 'install', '--run-dir', 'r', '-network-name=n', '--conf-dir=/c', '-force'];
-    expect(parseCommandLine(argv, { FLANNELD_BIN_DIR: '/b' })).toMatchObject({
+    const argv = [
+      'cni',
+      'install',
+      '--run-dir',
+      'r',
+      '-network-name=n',
+      '--conf-dir=/c',
+      '--bin-dir=/b',
+      '-force',
+    ];
+    expect(parseCommandLine(argv, { FLANNELD_BIN_DIR: '/other' })).toMatchObject({
       command: 'cni install',
       options: {
         binDir: '/b',

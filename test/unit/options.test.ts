@@ -4,6 +4,7 @@ import {
   cleanupOptions,
   cniInstallOptions,
   cniUninstallOptions,
+  commandValues,
   leasesOptions,
 } from '../../src/config/commands.ts';
 import { optionsPage } from '../../src/config/document.ts';
@@ -17,7 +18,7 @@ import {
   optionNames,
 } from '../../src/config/options.ts';
 import { type RunOptions, runOptions } from '../../src/config/run.ts';
-import type { Env, Flags } from '../../src/config/sources.ts';
+import { type Env, type Flags, strangeVariables } from '../../src/config/sources.ts';
 import { EXIT } from '../../src/contract.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { formatAddr } from '../../src/net/addr.ts';
@@ -333,15 +334,29 @@ describe('other commands', () => {
     const env = {
       FLANNELD_RUN_DIR: '/r',
       FLANNELD_IFACE: 'not/a/name',
-      FLANNELD_JSON: 'true',
+      FLANNELD_STATE_DIR: '/s',
       FLANNELD_IP_MASQ: '?',
     };
-    expect(leasesOptions(new Map(), env)).toMatchObject({ runDir: '/r', json: true, source: 'auto' });
+    expect(leasesOptions(new Map(), env)).toMatchObject({ runDir: '/r', source: 'auto' });
     expect(cleanupOptions(new Map(), env)).toEqual({
       runDir: '/r',
-      stateDir: '/var/lib/loden',
-      json: true,
+      stateDir: '/s',
+      json: false,
     });
+  });
+  test('take nothing from the environment but what run takes too', () => {
+    // Kubernetes sets the first for a Service called flanneld.
+    const env = {
+      FLANNELD_PORT: 'tcp://10.0.0.1:80',
+      FLANNELD_JSON: 'true',
+      FLANNELD_ROOT: '/x',
+      FLANNELD_FORCE: '1',
+    };
+    expect(commandValues('why', new Map(), env)).toMatchObject({ port: undefined, json: false });
+    expect(commandValues('doctor', new Map(), env)).toMatchObject({ root: '/', json: false });
+    expect(commandValues('config set', new Map(), env)).toMatchObject({ force: false });
+    const service = { ...env, FLANNELD_SERVICE_HOST: '10.0.0.1', FLANNELD_PORT_80_TCP_ADDR: '10.0.0.1' };
+    expect(strangeVariables(service)).toEqual(['FLANNELD_JSON', 'FLANNELD_ROOT', 'FLANNELD_FORCE']);
   });
   test('tell all problems too', () => {
     expect(
