@@ -10,8 +10,8 @@ import { refused, Silence, unreachable } from './faults.ts';
 const TIMEOUT = 5_000;
 /** Bytes of an answer: 5,000 leases are about 2 MB. */
 const LARGEST = 64 << 20;
-/** Milliseconds without a sign of life in a stream, of which a daemon gives one in 15 s. */
-const SILENCE = 60_000;
+/** Milliseconds until a stream is open, and then without a sign of life, of which a daemon gives one in 15 s. */
+const PATIENCE = { open: TIMEOUT, silence: 60_000 };
 
 export const controlSocket = (runDir: string): string => join(runDir, FILES.controlSocket);
 
@@ -95,6 +95,7 @@ export async function* stream(
   path: string,
   headers: Readonly<Record<string, string>>,
   signal: AbortSignal,
+  patience = PATIENCE,
 ): AsyncGenerator<string, void, undefined> {
   const socketPath = controlSocket(runDir);
   const req = http.get({ socketPath, path, agent: false, headers: { host: 'loden', ...headers }, signal });
@@ -106,14 +107,14 @@ export async function* stream(
     });
   };
   try {
-    limit(TIMEOUT);
+    limit(patience.open);
     const res = await new Promise<IncomingMessage>((resolve, reject) => {
       req.on('response', resolve);
       req.on('error', reject);
     });
     if (res.statusCode !== 200)
       throw refused(socketPath, path, res.statusCode ?? 0, await textOf(res, LARGEST));
-    limit(SILENCE);
+    limit(patience.silence);
     yield '';
     res.setEncoding('utf8');
     for await (const piece of res) yield String(piece);

@@ -3,9 +3,11 @@ import type http from 'node:http';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
+import { stream } from '../../src/api/client.ts';
 import { NoDaemonError } from '../../src/api/faults.ts';
 import { follow } from '../../src/cli/daemon.ts';
 import { EventStream } from '../../src/cli/sse.ts';
+import { LodenError } from '../../src/errors.ts';
 import { EVENTS, INSTANCE, PEERS } from '../fake/apiValues.ts';
 import { ALL, cliDaemon, LEASES } from '../fake/cliDaemon.ts';
 import { type FakeIo, fakeIo } from '../fake/io.ts';
@@ -150,6 +152,30 @@ test('what cannot be a daemon is none for a stream too, and a refusal is told in
       void res.writeHead(400).end('{"error":{"code":"bad-request","message":"no such kind"}}'),
   });
   await expect(first(cli.runDir)).rejects.toThrow(/refuses \/v1\/events\/stream\?: no such kind$/);
+});
+
+test('a stream that falls silent is given up', async () => {
+  await cli.daemon(ALL);
+  const patience = { open: 5_000, silence: 30 };
+  const open = stream(cli.runDir, '/v1/events/stream', {}, new AbortController().signal, patience);
+  expect([(await open.next()).value, (await open.next()).value]).toEqual(['', ':\n\n']);
+  await expect(open.next()).rejects.toThrow(/no answer within 30 ms: the daemon hangs/);
+});
+
+test('a stream that is no stream of events is an error of the daemon, not of ours', async () => {
+  for (const [text, words] of [
+    ['data: '.padEnd(3 << 20, 'x'), /in another shape: a line of more than/],
+    ['data: {"id":1}\n\n', /in another shape/],
+    ['data: <html>\n\n', /in another shape: it is not JSON/],
+  ] as const) {
+    await cli.daemon({ '/v1/events/stream': (res: http.ServerResponse) => void res.write(text) });
+    const stream = follow(cli.runDir, {}, new AbortController().signal);
+    expect(await stream.next()).toEqual({ value: { open: true }, done: false });
+    const failure = await stream.next().catch((e: unknown) => e);
+    expect(failure).toBeInstanceOf(LodenError);
+    expect((failure as LodenError).message).toMatch(words);
+    await cli.gone();
+  }
 });
 
 describe('an event stream', () => {

@@ -4,7 +4,7 @@ import { adminOf } from '../../src/cli/admin.ts';
 import { clientOptions, commandValues } from '../../src/config/commands.ts';
 import { EXIT } from '../../src/contract.ts';
 import { EVIL, PROBES } from '../fake/apiValues.ts';
-import { ALL, type Answer, cliDaemon } from '../fake/cliDaemon.ts';
+import { ALL, type Answer, cliDaemon, RESERVED } from '../fake/cliDaemon.ts';
 import { fakeIo } from '../fake/io.ts';
 
 /** Commands against daemons that lie, or say nothing. */
@@ -60,6 +60,17 @@ describe('a daemon that lies', () => {
       ['leases', '--watch', '--json'],
     ])
       expect(await fails(argv, '/v1/events/stream', refusing)).toMatch(/refuses/);
+  });
+
+  test('about one member of a lease is found out', async () => {
+    const lease = RESERVED.lease!;
+    for (const member of Object.keys(lease)) {
+      const strange = { ...RESERVED, lease: { ...lease, [member]: { evil: EVIL } } };
+      // Data are of the backend's own shape.
+      if (member.startsWith('data')) continue;
+      const err = await fails(['leases', 'release', '10.5.9.0/24'], '/v1/leases/10.5.9.0%2F24', strange);
+      expect(err).toContain(`in another shape: lease.${member}`);
+    }
   });
 
   test('no command waits for one that is not there', async () => {
