@@ -115,7 +115,10 @@ export class PathWatch {
       if (slices.isOver) await slices.next();
     }
     this.#targets = targets;
+    // What comes before and after has slices of its own.
+    await slices.next();
     await this.#probing?.setTargets(targets);
+    await slices.next();
     if (!this.#isAdopted) {
       this.#isAdopted = true;
       this.#adopt(targets, view);
