@@ -11,8 +11,8 @@ import { until } from '../test/support/proc.ts';
 import { METRICS_PORT as PORT } from './lookAround.ts';
 
 /**
- * Takes the pictures of the page in docs/: `sh scripts/node.sh demo/screenshots.ts`. One of six hosts, where one has gone away and packets flow; one
- * of a thousand nodes that are made up.
+ * Takes the pictures of the page in docs/: `sh scripts/node.sh demo/screenshots.ts`. One of six hosts, where one has gone away and packets flow; one,
+ * dark, of a thousand nodes that are made up.
  */
 
 const DOCS = fileURLToPath(new URL('../docs', import.meta.url));
@@ -24,7 +24,7 @@ async function cluster(): Promise<void> {
   });
   const [first, second, third] = hosts.hosts;
   const last = hosts.hosts.at(-1)!;
-  const reservation = { PublicIP: '192.0.2.77', PublicIPv6: null, BackendType: 'alloc' };
+  const reservation = { PublicIP: '192.0.2.77' };
   await hosts.etcd.put(`${DEFAULTS.etcdPrefix}/${KEYS.subnets}/10.42.100.0-24`, JSON.stringify(reservation));
   const pods = [await first!.workload(), await second!.workload(), await third!.workload()] as const;
   const operator = await hosts.underlay.attach('operator');
@@ -43,10 +43,6 @@ async function cluster(): Promise<void> {
   await until('all to have lost it', told, 90_000);
   await flow([pods[1], pods[0]], () => sleep(5_000));
   await page.screenshot({ path: join(DOCS, 'page-light.png') });
-  await page.emulateMedia({ colorScheme: 'dark' });
-  await sleep(500);
-  await page.setViewportSize({ width: 1280, height: 760 });
-  await page.screenshot({ path: join(DOCS, 'page-dark.png') });
 }
 
 async function thousand(): Promise<void> {
@@ -58,7 +54,11 @@ async function thousand(): Promise<void> {
   });
   await daemon.saying(/serving/);
   await using browser = await Browser.start(netns, dir);
-  const { page } = await browser.open(`http://127.0.0.1:${PORT}/`, { width: 1280, height: 700 });
+  const { page } = await browser.open(`http://127.0.0.1:${PORT}/`, {
+    width: 1280,
+    height: 700,
+    dark: true,
+  });
   await sleep(15_000);
   await page.screenshot({ path: join(DOCS, 'page-thousand.png') });
 }

@@ -201,7 +201,7 @@ test('shows a running cluster, and what becomes of it', async () => {
   await cluster.etcd.put(keyOf(reserved.replace('/', '-')), JSON.stringify({ PublicIP: '192.0.2.77' }));
   const its = page.locator('#leases tbody tr', { hasText: reserved });
   await until('the reservation', async () => (await its.count()) === 1, 20_000);
-  expect(await its.locator('.c-state').textContent()).toBe('reserved, not taken up');
+  expect(await its.locator('.c-state').textContent()).toBe('reserved, awaits its node');
   expect(await text(page, '.map .legend')).toMatch(/reserved \(1\).*does not answer \(0\)/);
   silent(opened);
 

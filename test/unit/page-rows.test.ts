@@ -72,11 +72,14 @@ describe('a row', () => {
       const row = rowOf(unclaimed, its, CALM);
       expect(row).toMatchObject({
         state: 'reserved',
-        words: 'reserved, not taken up',
+        words: 'reserved, awaits its node',
         health: null,
         isTrouble: false,
       });
     }
+    // So says flannel's udp, of a node that was there.
+    const leased = { ...unclaimed, reservation: false };
+    expect(rowOf(leased, peer('k', [path('unreachable')]), CALM).state).toBe('silent');
     expect(rowOf(unclaimed, peer('k', [path('reachable')]), CALM)).toMatchObject({
       words: 'reserved',
       health: 'reachable',

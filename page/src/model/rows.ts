@@ -85,7 +85,7 @@ export function rowOf(lease: LeaseJson, peer: PeerView | undefined, own: OwnLife
   const isWaiting = isUnclaimed(lease) && answered !== 'reachable' && answered !== 'lossy';
   const health = isWaiting ? null : answered;
   const [state, stateWords] = isWaiting
-    ? (['reserved', 'reserved, not taken up'] as const)
+    ? (['reserved', 'reserved, awaits its node'] as const)
     : stateOf(lease, health, own, life);
   const sent = paths.reduce((n, p) => n + p.sent, 0);
   const rtts = paths.flatMap((p) => (p.rtt === null ? [] : [p.rtt]));

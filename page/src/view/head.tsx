@@ -88,9 +88,9 @@ function Peers({ status }: { readonly status: StatusJson }) {
   return (
     <>
       <strong>
-        {reachable + lossy} of {status.peers} <small>reachable</small>
+        {reachable + lossy} of {status.peers}
       </strong>
-      <span>{rest.join(', ')}</span>
+      <span>{rest.length > 0 ? rest.join(', ') : 'no trouble'}</span>
     </>
   );
 }
@@ -177,16 +177,16 @@ function Facts({ status, at }: { readonly status: StatusJson; readonly at: numbe
         </dd>
       </div>
       <div class={status.paths.unreachable > 0 ? 'bad' : ''}>
-        <dt>Peers</dt>
+        <dt>Peers reachable</dt>
         <dd>
           <Peers status={status} />
         </dd>
       </div>
       <div class={failing > 0 ? 'bad' : ''}>
-        <dt>Kernel</dt>
+        <dt>Kernel objects in sync</dt>
         <dd>
           <strong>
-            {inSync.toLocaleString('en')} of {desired.toLocaleString('en')} <small>in sync</small>
+            {inSync.toLocaleString('en')} of {desired.toLocaleString('en')}
           </strong>
           <span>
             {failing > 0 ? `${count(failing, 'object')} failing, ` : ''}
