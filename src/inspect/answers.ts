@@ -81,7 +81,7 @@ const peers = v.looseObject({
       dataV6: v.unknown(),
       node: textOrNull,
       reservation: v.boolean(),
-      unclaimed: v.boolean(),
+      unclaimed: v.optional(v.boolean(), false),
       problem: textOrNull,
       paths: v.array(path),
       traffic: v.nullable(traffic),

@@ -4,13 +4,14 @@ import type { ObservedAddress, ObservedLink } from '../kernel/observed.ts';
 import { type Addr, type Family, parseAddr, sameAddr } from '../net/addr.ts';
 import { network, type Prefix, parsePrefix } from '../net/prefix.ts';
 import type { Lease, NodeId, SubnetKey } from '../subnet/types.ts';
+import { isUnclaimed } from '../subnet/unclaimed.ts';
 import { knownValue, type World } from './world.ts';
 
 /** Which lease and which device are this host's, and what a lease says, read from JSON: for `why` and `doctor` alike. Pure. */
 
 /** What tells who this host is. */
 export interface OwnHost {
-  readonly world: Pick<World, 'status' | 'leases'>;
+  readonly world: Pick<World, 'status' | 'leases' | 'network'>;
   /** The id in the state directory; null: there is none; undefined: it cannot be read. */
   readonly node: string | null | undefined;
   readonly links: readonly ObservedLink[];
@@ -40,7 +41,9 @@ export function ownLease(host: OwnHost): LeaseJson | undefined {
   const id = nodeOf(host);
   return (
     leases.find((l) => l.self || (id !== undefined && l.node === id)) ??
-    leases.find((l) => (l.node === null || id === undefined) && isAtHome(host, l))
+    leases.find(
+      (l) => (l.node === null || id === undefined) && isAtHome(host, l) && !isNobodys(host.world, l),
+    )
   );
 }
 
@@ -76,6 +79,12 @@ export function uplinkName(host: OwnHost, hints: UplinkHints): string | undefine
   const isOurs = (name: string) => devices?.includes(name) ?? name.startsWith('flannel');
   const under = host.links.find((l) => l.vxlan?.underlay !== undefined && isOurs(l.name))?.vxlan?.underlay;
   return host.links.find((l) => under !== undefined && l.ifindex === under)?.name ?? defaultDev;
+}
+
+/** A reservation that no node has taken up: nobody is behind it, whatever address stands in it. */
+export function isNobodys(world: Pick<World, 'network'>, json: LeaseJson): boolean {
+  const lease = json.reservation ? leaseFrom(json) : undefined;
+  return lease !== undefined && isUnclaimed(lease, knownValue(world.network));
 }
 
 /** The addresses by which a lease's node is reached. */
@@ -119,6 +128,7 @@ export function leaseFrom(json: LeaseJson): Lease | undefined {
       data,
       ...(json.backend === null ? {} : { backend: json.backend }),
       ...(json.node === null ? {} : { node: json.node as NodeId }),
+      ...(json.instance === null ? {} : { instance: json.instance }),
       createRevision: BigInt(json.createRevision),
       modRevision: BigInt(json.modRevision),
       etcdLease: json.etcdLease === null ? 'reservation' : BigInt(json.etcdLease),

@@ -1131,3 +1131,12 @@ test('a MAC is not held against a lease that may be another node’s', () => {
     cause: expect.stringContaining('cannot be told'),
   });
 });
+
+test('nobody is behind a reservation that is not taken up, though it names an address', () => {
+  const reserved = { reservation: true, etcdLease: null, instance: null, backend: null, data: null };
+  const facts = { ...base, ...leases([9, { ...reserved, node: null, publicIP: '192.0.2.2' }]) };
+  const levels = report(facts).findings.filter((f) => ['leases', 'duplicate-ips'].includes(f.check));
+  expect(levels.map((f) => f.level)).toEqual(['ok', 'ok']);
+  const taken = { ...base, ...leases([9, { reservation: true, etcdLease: null, publicIP: '192.0.2.2' }]) };
+  expect(report(taken).findings.find((f) => f.check === 'duplicate-ips')?.level).toBe('failure');
+});

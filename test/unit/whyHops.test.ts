@@ -400,7 +400,14 @@ describe('whose an address is', () => {
       {
         leases: [
           leaseJson(1),
-          leaseJson(9, { publicIP: null, reservation: true, instance: null, backend: null, data: null }),
+          leaseJson(9, {
+            publicIP: null,
+            reservation: true,
+            etcdLease: null,
+            instance: null,
+            backend: null,
+            data: null,
+          }),
         ],
       },
       /is reserved.*no node has taken it up/,

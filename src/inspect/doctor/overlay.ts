@@ -7,6 +7,7 @@ import { network, type Prefix } from '../../net/prefix.ts';
 import type { NetworkConfig } from '../../subnet/types.ts';
 import {
   hasAddress,
+  isNobodys,
   type OwnHost,
   ownLease as ownLeaseOf,
   subnetsOf,
@@ -73,10 +74,12 @@ export const hostOf = ({ world, node, links, addresses }: Who): OwnHost => ({
 /** Our lease, as far as it can be told. */
 export const ownLease = (facts: Who): LeaseJson | undefined => ownLeaseOf(hostOf(facts));
 
-/** Everybody else's. */
+/** Everybody else's, of nodes that have taken theirs. */
 export function peerLeases(facts: Who): readonly LeaseJson[] {
   const own = ownLease(facts);
-  return (knownValue(facts.world.leases)?.leases ?? []).filter((l) => l.key !== own?.key);
+  return (knownValue(facts.world.leases)?.leases ?? []).filter(
+    (l) => l.key !== own?.key && !isNobodys(facts.world, l),
+  );
 }
 
 export const subnetOf = (lease: LeaseJson | undefined, family: Family): Prefix | undefined =>

@@ -14,7 +14,7 @@ import {
   type SubnetKey,
   subnetOf,
 } from '../../subnet/types.ts';
-import { leaseFrom, vtepMac } from '../ownHost.ts';
+import { isNobodys, leaseFrom, vtepMac } from '../ownHost.ts';
 import { knownValue, type World, whyMissing } from '../world.ts';
 import type { Place } from './place.ts';
 
@@ -99,7 +99,9 @@ export function expectedFor(
     return { unknown: `the network's backend ${config.backend.type} is not usable here` };
   const { own } = devices;
   const host = factsOf(world, devices);
-  const all = (knownValue(world.leases)?.leases ?? []).flatMap((l) => leaseFrom(l) ?? []);
+  const all = (knownValue(world.leases)?.leases ?? []).flatMap((l) =>
+    isNobodys(world, l) ? [] : (leaseFrom(l) ?? []),
+  );
   const self = all.find((l) => l.key === own?.key) ?? (own && leaseFrom(own)) ?? NOBODY;
   const view: LeaseView = {
     revision: 0n,

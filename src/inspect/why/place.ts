@@ -1,7 +1,7 @@
 import type { LeaseJson } from '../../api/shapes.ts';
 import type { Addr } from '../../net/addr.ts';
 import { containsAddr, type Prefix, parsePrefix } from '../../net/prefix.ts';
-import { subnetsOf } from '../ownHost.ts';
+import { isNobodys, subnetsOf } from '../ownHost.ts';
 import { knownValue, type World, whyMissing } from '../world.ts';
 
 /** Whose an address is, by leases and network. Pure. */
@@ -18,15 +18,6 @@ export type Place =
   | { readonly kind: 'own'; readonly lease: LeaseJson; readonly subnet: Prefix }
   | { readonly kind: 'peer'; readonly lease: LeaseJson; readonly subnet: Prefix };
 
-/** A reservation that no daemon has ever taken up: ours name their instance, backends what they are. flannel's udp says nothing at all. */
-const isUnclaimed = (l: LeaseJson, backend: string | undefined): boolean =>
-  l.reservation &&
-  l.instance === null &&
-  l.backend === null &&
-  l.data === null &&
-  l.dataV6 === null &&
-  (l.node !== null || (backend !== undefined && backend !== 'udp'));
-
 /** Whose the address is; `own` is our lease. */
 export function placeOf(to: Addr, world: World, own: LeaseJson | undefined): Place {
   const leases = knownValue(world.leases);
@@ -35,8 +26,7 @@ export function placeOf(to: Addr, world: World, own: LeaseJson | undefined): Pla
     const subnet = subnetsOf(lease).find((p) => containsAddr(p, to));
     if (!subnet) continue;
     if (lease.key === own?.key) return { kind: 'own', lease, subnet };
-    if (isUnclaimed(lease, knownValue(world.network)?.backend.type))
-      return { kind: 'reserved', lease, subnet };
+    if (isNobodys(world, lease)) return { kind: 'reserved', lease, subnet };
     return { kind: 'peer', lease, subnet };
   }
   for (const { key, reason } of leases.setAside) {

@@ -1,5 +1,5 @@
 import { formatAddr } from '../../../net/addr.ts';
-import { endpointsOf } from '../../ownHost.ts';
+import { endpointsOf, isNobodys } from '../../ownHost.ts';
 import { releaseGone } from '../../words.ts';
 import { knownValue, whyMissing } from '../../world.ts';
 import type { Facts } from '../facts.ts';
@@ -12,7 +12,7 @@ export const duplicateIps: Check<Facts> = {
   group: 'Leases',
   title: 'public addresses',
   look(facts) {
-    const leases = knownValue(facts.world.leases)?.leases;
+    const leases = knownValue(facts.world.leases)?.leases.filter((l) => !isNobodys(facts.world, l));
     if (!leases) return [skipped(whyMissing(facts.world.leases) ?? 'the leases are not known')];
     const own = ownLease(facts);
     const byAddress = new Map<string, string[]>();
