@@ -40,6 +40,6 @@ export class Reports implements ReadonlyMap<string, PathReport> {
   }
 
   forEach(use: (report: PathReport, key: string, map: ReadonlyMap<string, PathReport>) => void): void {
-    for (const [key, path] of this.#paths) use(path.report, key, this);
+    this.#paths.forEach((path, key) => void use(path.report, key, this));
   }
 }
