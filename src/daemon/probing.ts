@@ -20,15 +20,18 @@ export function openProbing({ log, note, interval, heard }: ProbingParts): Probi
   if (interval === 0) return NO_PROBING;
   const words = (_: string, count: number): string =>
     `${count} more changes of paths; \`loden peers\` shows how each stands`;
-  const damper = new Damper(note, { words });
+  // The log too: thousands of lines at once help nobody.
+  const tell: Note = (...told) => {
+    for (const { level, message, subject } of told)
+      log[level === 'info' ? 'info' : 'warn'](subject ? { peer: subject } : {}, message);
+    note(...told);
+  };
+  const damper = new Damper(tell, { words });
   try {
     return new Prober({
       interval,
       onReport: (now, before) => {
-        const happenings = pathHappenings(before, now);
-        for (const { level, message } of happenings)
-          log[level === 'info' ? 'info' : 'warn']({ peer: now.target.key }, message);
-        damper.note(...happenings);
+        damper.note(...pathHappenings(before, now));
         heard(now);
       },
     });

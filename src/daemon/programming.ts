@@ -14,6 +14,9 @@ import type { PathWatch } from './pathWatch.ts';
 import { type Adjustments, NO_ADJUSTMENTS } from './reactions/adjust.ts';
 import type { ServedLeases } from './servedLeases.ts';
 
+/** Log lines about peers at once. */
+const MOST_LINES = 50;
+
 export interface ProgrammingParts {
   readonly options: RunOptions;
   readonly log: Logger;
@@ -124,8 +127,9 @@ export class Programming {
     this.#peerProblems = found.map(({ lease, reason }) => `peer ${lease.key}: ${reason}`);
     if (!news.changed('peers', this.#peerProblems.join('\n'))) return;
     const known = new Set(before);
-    for (const problem of this.#peerProblems) {
-      if (!known.has(problem)) log.warn({ problem }, 'a peer is not served');
-    }
+    const fresh = this.#peerProblems.filter((problem) => !known.has(problem));
+    for (const problem of fresh.slice(0, MOST_LINES)) log.warn({ problem }, 'a peer is not served');
+    const more = fresh.length - MOST_LINES;
+    if (more > 0) log.warn({ more }, 'and more peers are not served; `loden peers` names them');
   }
 }
