@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type CountedPeer, KernelTraffic } from '../../src/daemon/traffic.ts';
+import { type CountedPeer, countNothing, KernelTraffic } from '../../src/daemon/traffic.ts';
 import { nothingCounted } from '../../src/kernel/peerCountersText.ts';
 import { prefix } from '../../src/net/prefix.ts';
 import type { SubnetKey } from '../../src/subnet/types.ts';
@@ -116,4 +116,15 @@ test('why nobody counts is told until it is counted again, or nobody wants it an
   expect(world.traffic.problem).toBe(words);
   await vi.advanceTimersByTimeAsync(60_000);
   expect(world.traffic.problem).toBeNull();
+});
+
+test('with --peer-counters=false what is left is removed at once, and nothing is counted', async () => {
+  let removed = 0;
+  const remove = async () => {
+    removed++;
+    throw new Error('nft is not installed');
+  };
+  const traffic = countNothing({ remove });
+  await traffic.refresh();
+  expect([removed, traffic.of(KEY), traffic.problem]).toEqual([1, null, null]);
 });

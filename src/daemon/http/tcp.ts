@@ -11,7 +11,7 @@ import type { Route } from './route.ts';
 import { ApiServer, type ServerOptions } from './server.ts';
 
 /** Connections at once, and from one address. */
-const MOST_HEALTH = 64;
+const [MOST_HEALTH, HEALTH_OF_ONE] = [64, 32];
 const [MOST, OF_ONE] = [256, 64];
 
 /**
@@ -48,7 +48,7 @@ export async function serveHealth(
   port: number,
   ready: () => boolean,
 ): Promise<AsyncDisposable> {
-  const api = new ApiServer({ routes: healthRoutes(ready), most: MOST_HEALTH });
+  const api = new ApiServer({ routes: healthRoutes(ready), most: MOST_HEALTH, ofOne: HEALTH_OF_ONE });
   await listen(api, host, port, '--healthz-ip or --healthz-port');
   return { [Symbol.asyncDispose]: () => api.close() };
 }
