@@ -30,7 +30,7 @@ const DIRECT: readonly Fault[] = [
   {
     name: 'a peer that is down',
     hop: 'underlay',
-    says: /the peer’s host 192\.0\.2\.3 does not answer on eth0/,
+    says: /the peer's host 192\.0\.2\.3 does not answer on eth0/,
     inject: async ({ cluster: { underlay }, host, peer }) => {
       const heal = await underlay.isolate(peer.at);
       await host.netns.ip('neigh flush dev eth0');

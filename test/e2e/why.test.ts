@@ -167,13 +167,13 @@ const FAULTS: readonly Fault[] = [
   nft(
     'the tunnel port dropped on its way out',
     'tunnel port',
-    /drops the tunnel’s outgoing packets at the output hook.*udp dport 8472 drop/,
+    /drops the tunnel's outgoing packets at the output hook.*udp dport 8472 drop/,
     () => 'chain o { type filter hook output priority 0; udp dport 8472 drop; }',
   ),
   nft(
     'the tunnel port dropped on its way in, IPv6',
     'tunnel port',
-    /drops the tunnel’s incoming packets at the input hook.*udp dport 8472 drop/,
+    /drops the tunnel's incoming packets at the input hook.*udp dport 8472 drop/,
     () => 'chain i { type filter hook input priority 0; udp dport 8472 drop; }',
     { family: 6 },
   ),
@@ -205,7 +205,7 @@ const FAULTS: readonly Fault[] = [
   {
     name: 'the tunnel port sent elsewhere on its way in',
     hop: 'tunnel port',
-    says: /sends the tunnel’s incoming packets elsewhere \(dnat\) at the prerouting hook.*udp dport 8472 dnat/,
+    says: /sends the tunnel's incoming packets elsewhere \(dnat\) at the prerouting hook.*udp dport 8472 dnat/,
     inject: async ({ host: { netns } }) => {
       await netns.nft(
         'table ip trouble { chain p { type nat hook prerouting priority -100; udp dport 8472 dnat to 127.0.0.9; }; }',
@@ -292,7 +292,7 @@ const FAULTS: readonly Fault[] = [
     name: 'the peer cut off',
     shared: true,
     hop: 'underlay',
-    says: /the peer’s host 192\.0\.2\.3 does not answer on eth0 \(neighbour (?:FAILED|INCOMPLETE)\)/,
+    says: /the peer's host 192\.0\.2\.3 does not answer on eth0 \(neighbour (?:FAILED|INCOMPLETE)\)/,
     inject: async ({ cluster: { underlay }, host, peer }) => {
       const heal = await underlay.isolate(peer.at);
       await host.netns.ip('neigh flush dev eth0');

@@ -1,7 +1,7 @@
 import type { LeaseJson, StatusJson } from '../../src/api/shapes.ts';
 import { parseNetworkConfig } from '../../src/config/network.ts';
 import { type Devices, expectedFor } from '../../src/inspect/why/expect.ts';
-import type { FoundRoute } from '../../src/inspect/why/kernel.ts';
+import type { FoundRoute } from '../../src/inspect/why/kernelWords.ts';
 import { placeOf } from '../../src/inspect/why/place.ts';
 import type { Seen } from '../../src/inspect/why/seen.ts';
 import type { Question } from '../../src/inspect/why/types.ts';

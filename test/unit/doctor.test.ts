@@ -563,7 +563,7 @@ const FAULTS: readonly (readonly [string, string, Level, Change, RegExp, RegExp?
     'little left',
     'warning',
     says({ lease: { state: 'held', lease: leaseOf(1), secondsLeft: 7300, reason: null } }),
-    /only 2 h left of 24 h/,
+    /only 2h 1m left of 1d/,
   ],
   [
     'leases',

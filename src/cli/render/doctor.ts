@@ -2,6 +2,7 @@ import type { Finding, Group, Level, Report } from '../../inspect/doctor/types.t
 import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
 import { count, table } from '../render.ts';
+import { wrap } from './wrap.ts';
 
 /** `loden doctor` as text. Pure. */
 
@@ -24,21 +25,6 @@ const tint = (level: Level, p: Paint): ((text: string) => string) =>
 
 /** Columns of a terminal narrower than which nothing is wrapped. */
 const NARROWEST = 40;
-
-/** Words in lines of at most `columns`, those after the first indented. */
-function wrap(text: string, indent: number, columns: number): string {
-  const words = text.split(' ');
-  const lines: string[] = [];
-  let line = words.shift() ?? '';
-  for (const word of words) {
-    const room = columns - indent;
-    if (line.length + 1 + word.length > room) {
-      lines.push(line);
-      line = word;
-    } else line = `${line} ${word}`;
-  }
-  return [...lines, line].join(`\n${' '.repeat(indent)}`);
-}
 
 /**
  * What is wrong comes first, the worst on top, with what to do; then all the rest by group. `columns`: of the terminal; undefined: nothing is wrapped.

@@ -1,7 +1,8 @@
 import type { PathHealth, ProbesJson, StatusJson } from '../../api/shapes.ts';
+import { duration } from '../../duration.ts';
 import { printable } from '../../text.ts';
 import type { Paint } from '../paint.ts';
-import { count, duration } from '../render.ts';
+import { count } from '../render.ts';
 import { fieldRows } from './leases.ts';
 
 type Row = readonly [string, string];

@@ -54,7 +54,7 @@ function judged(
   return ok(hop, { found: `accepted at ${hooks}`, why });
 }
 
-const TRANSLATION = 'inside the overlay pods should see each other’s own addresses';
+const TRANSLATION = "inside the overlay pods should see each other's own addresses";
 
 /** Would the packet leave with other addresses? */
 export function translationHop(seen: Seen): Hop {
@@ -65,8 +65,8 @@ export function translationHop(seen: Seen): Hop {
   const what = nat!.kind === 'dnat' || nat!.kind === 'redirect' ? 'destination' : 'source';
   const rest = { found: `${found.hook}: ${by}`, expected: 'no translation', why: TRANSLATION };
   const fix = nat!.by.where.includes(` ${NFT_TABLE},`)
-    ? 'this is loden’s own rule, which should not match here: report it'
-    : 'exempt the overlay’s network in that chain, before that rule';
+    ? "this is loden's own rule, which should not match here: report it"
+    : "exempt the overlay's network in that chain, before that rule";
   const cause = `a rule changes its ${what} address (${nat!.kind}): ${by}`;
   // A host's own packets have the tunnel's address anyhow.
   if (!nat!.sure || (seen.packet.iif === '' && what === 'source'))
@@ -76,7 +76,7 @@ export function translationHop(seen: Seen): Hop {
   return broken('translation', { ...rest, cause, fix });
 }
 
-const PORT = 'outer packets are UDP, and pass the host’s own input and output rules';
+const PORT = "outer packets are UDP, and pass the host's own input and output rules";
 
 /** Outer packets: out to the peer's port, and in from the peer to ours. */
 export function tunnelPortHop(seen: Seen, expected: Expected): Hop {
@@ -103,7 +103,7 @@ function translatedOuter(list: readonly Passage[], port: number): Hop | undefine
   if (!found) return undefined;
   const { what, hook, nat } = found;
   const by = show(nat.by);
-  const rest = { found: `${hook}: ${by}`, expected: 'no translation of the tunnel’s packets', why: PORT };
+  const rest = { found: `${hook}: ${by}`, expected: "no translation of the tunnel's packets", why: PORT };
   if (!nat.sure) return unknown('tunnel port', { ...rest, found: `perhaps translated, ${rest.found}` });
   const cause = `a rule on this host ${isElsewhere(nat.kind) ? 'sends' : 'gives'} ${what} ${isElsewhere(nat.kind) ? 'elsewhere' : 'another source'} (${nat.kind}) at the ${hook} hook: ${by}`;
   const fix = `exempt UDP port ${port} in that chain, before that rule`;

@@ -26,7 +26,7 @@ export function leaseHop(seen: Seen): Hop {
         expected: `an address in ${networks}`,
         why: 'only addresses of the overlay are carried by it',
         cause: `the overlay's network is ${networks}`,
-        fix: 'ask for an address in it; others are the underlay’s business',
+        fix: "ask for an address in it; others are the underlay's business",
       });
     }
     case 'free':
@@ -43,7 +43,7 @@ export function leaseHop(seen: Seen): Hop {
         expected: 'a lease that can be read',
         why: LEASE,
         cause: `the lease of its subnet, ${place.key}, cannot be read (${place.reason})`,
-        fix: 'find who wrote that key; the node’s daemon writes it anew when it is deleted',
+        fix: "find who wrote that key; the node's daemon writes it anew when it is deleted",
       });
     case 'reserved':
       return broken('lease', {
@@ -79,7 +79,7 @@ export function peerHop(seen: Seen): Hop {
     return broken('peer', {
       found: 'the backend alloc: subnets are leased, and that is all',
       why: PEER,
-      cause: 'the network’s backend is alloc, which carries no packets',
+      cause: "the network's backend is alloc, which carries no packets",
       fix: 'whoever chose alloc carries them: look at its routes, or choose vxlan, host-gw or udp in the network config',
     });
   }
@@ -89,7 +89,7 @@ export function peerHop(seen: Seen): Hop {
       expected: 'a lease that this host can serve',
       why: PEER,
       cause: `its node's lease ${key} cannot be served: ${expected.problem}`,
-      fix: 'put right what that node’s lease says, on that node or in etcd',
+      fix: "put right what that node's lease says, on that node or in etcd",
     });
   }
   if (expected.sharing.length > 0) {

@@ -7,7 +7,7 @@ import type { Hop } from './types.ts';
 
 /** Hops about pods of this host. Pure. */
 
-const POD = 'the last step is from the bridge through the pod’s veth';
+const POD = "the last step is from the bridge through the pod's veth";
 
 /** A pod of this host: `source` where packets come from, `pod` where they go. */
 export function podHop(seen: Seen, hop: 'source' | 'pod', end: PodEnd): Hop {
@@ -20,14 +20,14 @@ export function podHop(seen: Seen, hop: 'source' | 'pod', end: PodEnd): Hop {
     return ok(hop, { found: `${way.route.text}: this host's own address, no pod's`, why: POD });
   }
   const own = subnetsOf(seen.own).find((p) => p.addr.family === addr.family);
-  const inOwn = own ? formatPrefix(own) : 'this host’s subnet';
+  const inOwn = own ? formatPrefix(own) : "this host's subnet";
   if (attachment === undefined) {
     const seenThere =
       neighbour?.mac && neighbour.state !== 'FAILED' ? `; ${neighbour.mac} answers for it` : '';
     if (seenThere === '') {
       return make(
         `no pod on this host has the address ${text}`,
-        'see who should have it: the runtime’s list of pods; the address is free here',
+        "see who should have it: the runtime's list of pods; the address is free here",
         `no attachment has ${text}${neighbour ? `; its neighbour entry is ${neighbour.state}` : ''}`,
         `a pod in ${inOwn}`,
       );
@@ -36,7 +36,7 @@ export function podHop(seen: Seen, hop: 'source' | 'pod', end: PodEnd): Hop {
       found: `no attachment of loden's has ${text}${seenThere}`,
       why: POD,
       cause: `a pod that loden did not attach has ${text}`,
-      fix: 'it may be another plugin’s: look which one gives addresses of this subnet',
+      fix: "it may be another plugin's: look which one gives addresses of this subnet",
     });
   }
   const who = attachment === 'unknown' ? 'a pod' : `container ${attachment.containerId.slice(0, 12)}`;
@@ -45,7 +45,7 @@ export function podHop(seen: Seen, hop: 'source' | 'pod', end: PodEnd): Hop {
       `this host has no route to its own pod ${text}`,
       'see whether the bridge is up and has its address; a pod attached anew puts it right',
       way.refused,
-      'a route to the bridge or to the pod’s veth',
+      "a route to the bridge or to the pod's veth",
     );
   }
   if (device?.name.startsWith('flannel') || !device) {
@@ -53,7 +53,7 @@ export function podHop(seen: Seen, hop: 'source' | 'pod', end: PodEnd): Hop {
       `this host sends packets for its own pod ${text} elsewhere`,
       'see whether the bridge is up and has its address; a pod attached anew puts it right',
       way.route.text,
-      'a route to the bridge or to the pod’s veth',
+      "a route to the bridge or to the pod's veth",
     );
   }
   if (!device.up) {
@@ -67,7 +67,7 @@ export function podHop(seen: Seen, hop: 'source' | 'pod', end: PodEnd): Hop {
   if (attachment !== 'unknown' && !port) {
     return make(
       `the pod's cable ${attachment.hostIf} is gone from this host`,
-      'the pod’s namespace has gone, or somebody deleted the device: let the runtime make the pod anew',
+      "the pod's namespace has gone, or somebody deleted the device: let the runtime make the pod anew",
       `there is no device ${attachment.hostIf} (${who}, ${attachment.netns})`,
       attachment.hostIf,
     );
@@ -76,7 +76,7 @@ export function podHop(seen: Seen, hop: 'source' | 'pod', end: PodEnd): Hop {
     const wrong = port.up ? 'has no carrier: its other end, in the pod, is down' : 'is down';
     return make(
       `the pod's cable ${port.name} ${wrong}`,
-      port.up ? 'look into the pod’s namespace' : `\`ip link set ${port.name} up\` puts it right`,
+      port.up ? "look into the pod's namespace" : `\`ip link set ${port.name} up\` puts it right`,
       `${port.name} ${wrong} (${who})`,
       `${port.name} up, with carrier`,
     );

@@ -64,7 +64,7 @@ export function pathHop(seen: Seen): Hop {
   return broken('path', {
     ...rest,
     cause: `${narrow}: large packets are lost`,
-    fix: 'put right the MTU of the network between, or set Backend.MTU (vxlan) or the uplinks’ MTU to what passes',
+    fix: "put right the MTU of the network between, or set Backend.MTU (vxlan) or the uplinks' MTU to what passes",
   });
 }
 

@@ -4,7 +4,7 @@ import { containsAddr, formatPrefix, samePrefix } from '../../net/prefix.ts';
 import { type Expected, words } from './expect.ts';
 import { broken, daemonRuns, ok, putBack, unknown } from './hop.ts';
 import type { IpRule } from './ipRules.ts';
-import { type FoundRoute, protocolName } from './kernel.ts';
+import { type FoundRoute, protocolName } from './kernelWords.ts';
 import type { Seen } from './seen.ts';
 import type { Hop, Question } from './types.ts';
 

@@ -157,7 +157,7 @@ export function fdbHop(seen: Seen, { fdb }: Expected): Hop {
   return ok('fdb', { found, expected, why: FDB });
 }
 
-const FORWARDER = 'the udp backend’s packets pass through the daemon’s threads';
+const FORWARDER = "the udp backend's packets pass through the daemon's threads";
 
 /** Only for udp. */
 export function forwarderHop(seen: Seen): Hop {
@@ -181,7 +181,7 @@ export function forwarderHop(seen: Seen): Hop {
       found: forwarder ? 'the forwarder does not run' : 'there is no forwarder',
       expected: 'a running forwarder',
       why: FORWARDER,
-      cause: 'the daemon’s forwarder does not run',
+      cause: "the daemon's forwarder does not run",
       fix: `see \`loden status\`: ${status.problems.slice(0, 2).join('; ') || 'its problems'}`,
     });
   }

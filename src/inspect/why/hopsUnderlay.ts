@@ -6,14 +6,14 @@ import type { Hop } from './types.ts';
 
 /** The hop about the way to a peer's public address. Pure. */
 
-const UNDERLAY = 'the tunnel’s own packets are routed like any others, to the peer’s public address';
+const UNDERLAY = "the tunnel's own packets are routed like any others, to the peer's public address";
 
 /** Uplink, route, gateway or peer on the link: the first of them that is wrong. */
 export function underlayHop(seen: Seen, expected: Expected): Hop {
   const { underlay } = seen;
   const endpoint = showAddr(expected.endpoint);
   if (!underlay)
-    return unknown('underlay', { found: 'the peer’s public address is not known', why: UNDERLAY });
+    return unknown('underlay', { found: "the peer's public address is not known", why: UNDERLAY });
   const { way, link, hop, neighbour } = underlay;
   const uplink = seen.links.find((l) => l.name === expected.uplink);
   const make = (found: string, cause: string, fix: string): Hop =>
@@ -69,14 +69,14 @@ export function underlayHop(seen: Seen, expected: Expected): Hop {
     return make(
       route.text,
       `the route to the peer's public address ${endpoint} is ${route.text}`,
-      'put right the host’s own routes',
+      "put right the host's own routes",
     );
   }
   if (route.dev !== undefined && (route.dev === expected.link?.name || /^(flannel|cni)/.test(route.dev))) {
     return make(
       route.text,
       `the way to the peer's public address ${endpoint} leads into the overlay itself (${route.text})`,
-      'the overlay’s network covers the underlay: choose another Network, or remove that route',
+      "the overlay's network covers the underlay: choose another Network, or remove that route",
     );
   }
   const by = `${route.text}${marked}${hop ? `, next ${formatAddr(hop)}` : ''}${neighbour ? ` ${neighbour.mac ?? ''} ${neighbour.state}`.replace('  ', ' ') : ''}`;
@@ -84,7 +84,7 @@ export function underlayHop(seen: Seen, expected: Expected): Hop {
     neighbour &&
     (neighbour.state === 'FAILED' || (neighbour.state === 'INCOMPLETE' && answers(seen) === false));
   if (lost) {
-    const which = sameAddr(hop, expected.endpoint) ? 'the peer’s host' : 'the gateway';
+    const which = sameAddr(hop, expected.endpoint) ? "the peer's host" : 'the gateway';
     return make(
       by,
       `${which} ${showAddr(hop)} does not answer on ${route.dev} (neighbour ${neighbour.state})`,
@@ -107,7 +107,7 @@ export function underlayHop(seen: Seen, expected: Expected): Hop {
       expected: `by ${expected.uplink}`,
       why: UNDERLAY,
       cause: `packets to the peer's public address leave by ${route.dev}, and the uplink is ${expected.uplink}`,
-      fix: 'put right the host’s own routes, or choose the other device by --iface',
+      fix: "put right the host's own routes, or choose the other device by --iface",
     });
   }
   return ok('underlay', { found: by, expected: `by ${expected.uplink}`, why: UNDERLAY });

@@ -1,48 +1,24 @@
-import { ROUTE_PROTOCOL } from '../../contract.ts';
 import { KernelError } from '../../errors.ts';
 import { NetlinkKernel } from '../../kernel/netlinkKernel.ts';
 import type { ObservedAddress, ObservedLink } from '../../kernel/observed.ts';
 import type { Addr, Family } from '../../net/addr.ts';
 import { bits, formatAddr } from '../../net/addr.ts';
 import type { Mac } from '../../net/mac.ts';
-import { containsAddr, formatPrefix, type Prefix } from '../../net/prefix.ts';
-import type { Message } from '../../netlink/message.ts';
+import { containsAddr } from '../../net/prefix.ts';
 import {
   AF_BRIDGE,
   afOf,
   NTF_SELF,
   neigh,
   type RouteAttributes,
-  RT_TABLE_MAIN,
   RTM_F_CLONED,
-  RTN_BLACKHOLE,
-  RTN_LOCAL,
-  RTN_PROHIBIT,
-  RTN_THROW,
-  RTN_UNICAST,
-  RTN_UNREACHABLE,
   type Rtm,
   route,
 } from '../../netlink/rtnl.ts';
-import { type IpRule, readRule, rule, tableName } from './ipRules.ts';
+import { type IpRule, readRule, rule } from './ipRules.ts';
+import { type FoundRoute, NUD_STATES, REFUSALS, readRoute } from './kernelWords.ts';
 
 /** Questions to the kernel, by netlink; each is one request, and none changes anything. */
-
-/** A route that the kernel has. */
-export interface FoundRoute {
-  readonly dst: Prefix;
-  readonly type: string;
-  readonly table: number;
-  readonly dev: string | undefined;
-  readonly via: Addr | undefined;
-  readonly src: Addr | undefined;
-  readonly protocol: number;
-  readonly metric: number;
-  /** RTAX_MTU. */
-  readonly mtu: number | undefined;
-  /** In the words of `ip route`. */
-  readonly text: string;
-}
 
 /** What RTM_GETROUTE says: the route that is taken, or the kernel's own words why there is none. */
 export type RouteAnswer =
@@ -77,50 +53,6 @@ export interface FoundFdb {
 /** linux/rtnetlink.h: tell the table, and the route as it was configured. */
 const RTM_F_LOOKUP_TABLE = 0x1000;
 const RTM_F_FIB_MATCH = 0x2000;
-
-const TYPES: Readonly<Record<number, string>> = {
-  [RTN_UNICAST]: 'unicast',
-  [RTN_LOCAL]: 'local',
-  3: 'broadcast',
-  4: 'anycast',
-  5: 'multicast',
-  [RTN_BLACKHOLE]: 'blackhole',
-  [RTN_UNREACHABLE]: 'unreachable',
-  [RTN_PROHIBIT]: 'prohibit',
-  [RTN_THROW]: 'throw',
-};
-
-/** /etc/iproute2/rt_protos, and whom they mean. */
-const PROTOCOLS: Readonly<Record<number, string>> = {
-  2: 'kernel',
-  3: 'boot',
-  4: 'static',
-  8: 'gated',
-  9: 'ra',
-  11: 'zebra',
-  12: 'bird',
-  16: 'dhcp',
-  77: 'loden cni',
-  [ROUTE_PROTOCOL]: 'loden',
-  80: 'cilium',
-  186: 'bgp',
-  187: 'isis',
-  188: 'ospf',
-};
-
-/** rtm_protocol as `ip route` names it. */
-export const protocolName = (n: number): string => PROTOCOLS[n] ?? String(n);
-
-const STATES: readonly (readonly [number, string])[] = [
-  [0x80, 'PERMANENT'],
-  [0x40, 'NOARP'],
-  [0x20, 'FAILED'],
-  [0x10, 'PROBE'],
-  [0x08, 'DELAY'],
-  [0x04, 'STALE'],
-  [0x02, 'REACHABLE'],
-  [0x01, 'INCOMPLETE'],
-];
 
 /** The kernel of this host; close it at the end. */
 export class Inquiry {
@@ -160,11 +92,11 @@ export class Inquiry {
     };
     try {
       const message = await this.kernel.socket.get(route.get(header, attributes));
-      if (message) return { route: this.#route(message, to.family) };
+      if (message) return { route: readRoute(message, to.family, this.#names) };
       return { refused: `no route to ${formatAddr(to)}`, code: 'ESRCH' };
     } catch (error) {
       if (!(error instanceof KernelError)) throw error;
-      return { refused: WORDS[error.code] ?? error.code, code: error.code };
+      return { refused: REFUSALS[error.code] ?? error.code, code: error.code };
     }
   }
 
@@ -175,7 +107,7 @@ export class Inquiry {
       if ((h.rtm_flags & RTM_F_CLONED) !== 0) return undefined;
       const dst = a.RTA_DST ?? { family: to.family, value: 0n };
       return containsAddr({ addr: dst, len: h.rtm_dst_len }, to)
-        ? this.#route(message, to.family)
+        ? readRoute(message, to.family, this.#names)
         : undefined;
     });
     return found.sort((a, b) => b.dst.len - a.dst.len || a.metric - b.metric);
@@ -194,7 +126,7 @@ export class Inquiry {
     const { ndm_state: bitsSet } = message.header;
     return {
       mac: message.attributes.NDA_LLADDR,
-      state: STATES.find(([bit]) => (bitsSet & bit) !== 0)?.[1] ?? 'NONE',
+      state: NUD_STATES.find(([bit]) => (bitsSet & bit) !== 0)?.[1] ?? 'NONE',
     };
   }
 
@@ -228,49 +160,4 @@ export class Inquiry {
   close(): void {
     this.kernel.close();
   }
-
-  #route({ header: h, attributes: a }: Message<Rtm, RouteAttributes>, family: Family): FoundRoute {
-    const dst = { addr: a.RTA_DST ?? { family, value: 0n }, len: h.rtm_dst_len };
-    const dev = a.RTA_OIF === undefined ? undefined : (this.#names.get(a.RTA_OIF) ?? `if${a.RTA_OIF}`);
-    const via = a.RTA_GATEWAY ?? a.RTA_VIA;
-    const type = TYPES[h.rtm_type] ?? `type ${h.rtm_type}`;
-    const table = a.RTA_TABLE ?? h.rtm_table;
-    const mtu = a.RTA_METRICS?.RTAX_MTU;
-    const words = [
-      type === 'unicast' ? '' : type,
-      dst.len === 0 ? 'default' : formatPrefix(dst),
-      via ? `via ${formatAddr(via)}` : '',
-      dev ? `dev ${dev}` : '',
-      a.RTA_MULTIPATH ? 'nexthop …' : '',
-      h.rtm_flags & 4 ? 'onlink' : '',
-      table === RT_TABLE_MAIN ? '' : `table ${tableName(table)}`,
-      `proto ${protocolName(h.rtm_protocol)}`,
-      a.RTA_PREFSRC ? `src ${formatAddr(a.RTA_PREFSRC)}` : '',
-      a.RTA_PRIORITY ? `metric ${a.RTA_PRIORITY}` : '',
-      mtu ? `mtu ${mtu}` : '',
-      h.rtm_flags & 1 ? 'dead' : '',
-      h.rtm_flags & 16 ? 'linkdown' : '',
-    ];
-    return {
-      dst,
-      type,
-      table,
-      dev,
-      via,
-      src: a.RTA_PREFSRC,
-      protocol: h.rtm_protocol,
-      metric: a.RTA_PRIORITY ?? 0,
-      mtu,
-      text: words.filter((w) => w !== '').join(' '),
-    };
-  }
 }
-
-/** strerror(3) of what RTM_GETROUTE answers. */
-const WORDS: Readonly<Record<string, string>> = {
-  ENETUNREACH: 'Network is unreachable',
-  EHOSTUNREACH: 'No route to host',
-  EINVAL: 'Invalid argument (a blackhole route)',
-  EACCES: 'Permission denied (a prohibit route)',
-  EXDEV: 'Invalid cross-device link (the source is refused by rp_filter or martian)',
-};

@@ -132,12 +132,12 @@ export function outerPassages(
     daddrType: 'local',
   };
   return {
-    out: passages(seen, 'the tunnel’s outgoing packets', out, [
+    out: passages(seen, "the tunnel's outgoing packets", out, [
       { hook: 'output', iif: '', oif },
       // Some kernels take the tunnel's device for where it came in.
       { hook: 'postrouting', iif: undefined, oif },
     ]),
-    into: passages(seen, 'the tunnel’s incoming packets', into, [
+    into: passages(seen, "the tunnel's incoming packets", into, [
       { hook: 'prerouting', iif: oif, oif: '' },
       { hook: 'input', iif: oif, oif: '' },
     ]),

@@ -34,7 +34,7 @@ export const objects: Check<Facts> = {
         failure(
           object,
           `the kernel refuses ${object}: ${error}`,
-          'the words are the kernel’s own; the other checks here may name who is in the way; the daemon tries again by itself',
+          "the words are the kernel's own; the other checks here may name who is in the way; the daemon tries again by itself",
         ),
       );
     if (failing.length > NAMED)

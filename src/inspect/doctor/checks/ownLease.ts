@@ -1,4 +1,5 @@
 import { DEFAULTS } from '../../../contract.ts';
+import { duration } from '../../../duration.ts';
 import { isSurelyOwn } from '../../ownHost.ts';
 import { knownValue, whyMissing } from '../../world.ts';
 import type { Facts } from '../facts.ts';
@@ -7,13 +8,6 @@ import { type Check, failure, info, ok, skipped, warning } from '../types.ts';
 
 /** Part of its life below which a lease that is kept alive all the time should never be. */
 const LITTLE = 1 / 4;
-
-const span = (seconds: number): string =>
-  seconds >= 7200
-    ? `${Math.floor(seconds / 3600)} h`
-    : seconds >= 120
-      ? `${Math.floor(seconds / 60)} min`
-      : `${seconds} s`;
 
 /** Have we a subnet, and is it kept? */
 export const ownLease: Check<Facts> = {
@@ -62,11 +56,11 @@ export const ownLease: Check<Facts> = {
       return [
         warning(
           lease?.key ?? null,
-          `the lease ${lease?.key ?? ''} has only ${span(secondsLeft)} left of ${span(ttl(facts))}: it is not being kept alive`,
+          `the lease ${lease?.key ?? ''} has only ${duration(secondsLeft)} left of ${duration(ttl(facts))}: it is not being kept alive`,
           'see the check etcd; when it has run out, new pods get no addresses and another node may take the subnet',
         ),
       ];
-    return [ok(`${words}, for ${span(secondsLeft)} more unless it is kept alive`)];
+    return [ok(`${words}, for ${duration(secondsLeft)} more unless it is kept alive`)];
   },
 };
 

@@ -86,7 +86,7 @@ async function here(
     listing.then((l) =>
       known('sysctls', LIMIT, () => readSysctls('value' in l ? l.value.links.map((k) => k.name) : [])),
     ),
-    known('the kernel’s features', LIMIT, () => readKernel(root)),
+    known("the kernel's features", LIMIT, () => readKernel(root)),
     known('the firewall', LIMIT, () => readFirewall()),
     after('sockets', listSockets),
     after('network managers', (found) => findManagers(root, found)),
