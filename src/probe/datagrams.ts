@@ -52,13 +52,17 @@ export async function askChecksum(path: Path, fresh: boolean, by: Asking): Promi
 
 /**
  * The same by one datagram of each kind, together, and nothing is concluded but of these two. `hurry`: somebody's packets may be corrupted while
- * this is asked. `unknown` also if the peer has answered too often to be asked.
+ * this is asked, so `unknown` if the peer has answered too often; else it is waited for.
  */
 export async function askBoth(path: Path, hurry: boolean, by: Asking): Promise<PathReport['checksum']> {
   const { address, target } = path;
   const size = checksumSize(target.family);
   path.allowance ??= new Allowance();
-  if (!path.allowance.has(by.now(), BOTH)) return 'unknown';
+  while (!path.allowance.has(by.now(), BOTH)) {
+    if (hurry) return 'unknown';
+    await by.pause(PAUSE);
+    if (path.target !== target) return 'unknown';
+  }
   const port = anyPort(by);
   const timeout = hurry ? Math.max(HURRY.atLeast, HURRY.roundTrips * (path.rtt ?? 0)) : patience(path);
   // The one left to the device goes first: a limit of the peer's cannot look like corruption.

@@ -77,7 +77,8 @@ export interface Probing {
   mayCheck(key: string): boolean;
   /**
    * Do datagrams arrive whole now? One of each kind, and nothing that was known before counts. `hurry`: answers are waited for four round trips
-   * and 50 ms at least, else longer. `unknown`: nobody answers, the peer has answered too often already, or there is no such path.
+   * and 50 ms at least, else longer. `unknown`: nobody answers, there is no such path, or (`hurry`) the peer has answered too
+   * often; else that is waited for.
    */
   checkNow(key: string, hurry: boolean): Promise<PathReport['checksum']>;
   /** Probe these paths in each round, until told otherwise: what was done about them is to be undone when its cause has gone. */

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ProbesJson } from '../../src/api/shapes.ts';
@@ -21,7 +21,7 @@ let hosts: readonly [Host, Host];
 let pods: readonly [Workload, Workload];
 
 beforeAll(async () => {
-  cluster = await pinnedCluster([0, 0], { args: ['--probe-interval', INTERVAL] });
+  cluster = await pinnedCluster([0, 0], { env: { FLANNELD_PROBE_INTERVAL: INTERVAL } });
   hosts = cluster.hosts as unknown as [Host, Host];
   await Promise.all(hosts.map(({ at }) => cluster.underlay.wire(at)));
   // One error a second to each host would be enough for a round in ten seconds.
@@ -102,6 +102,14 @@ test('a device whose checksums are corrupted is told to leave them alone, until 
 
   const file = join(a.runDir, FILES.offload);
   expect(existsSync(file)).toBe(true);
+  await a.stop();
+
+  // Off since a daemon that has ended; the next one does not probe: it is on again, and forgotten.
+  await a.netns.run(['ethtool', '-K', 'flannel.1', 'tx-checksum-ip-generic', 'off']);
+  writeFileSync(file, JSON.stringify([{ device: 'flannel.1', suspects: [], delay: 6_000 }]));
+  await a.start({ env: { FLANNELD_PROBE_INTERVAL: '0' } });
+  await until('the offload to be on', async () => (await offload(a)) === 'on');
+  await until('it to be forgotten', () => readFileSync(file, 'utf8').trim() === '[]');
   await a.stop();
   await a.loden('cleanup', ...a.dirs.slice(0, 4));
   expect(existsSync(file)).toBe(false);

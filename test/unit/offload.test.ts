@@ -1,17 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { type OffloadEffect, type OffloadEvent, offloadNext } from '../../src/daemon/reactions/offload.ts';
 import {
   freeOffload,
   isOurs,
   type Offload,
-  type OffloadEffect,
-  type OffloadEvent,
   type OffloadOptions,
-  offloadNext,
   restoredOffload,
   unattendedOffload,
   wantedOffload,
-} from '../../src/daemon/reactions/offload.ts';
+} from '../../src/daemon/reactions/offloadState.ts';
 
 const OPTIONS: OffloadOptions = { first: 600, last: 4000, again: 10 };
 const corrupted = (path: string): OffloadEvent => ({ event: 'report', path, checksum: 'corrupted' });

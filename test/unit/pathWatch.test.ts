@@ -37,6 +37,7 @@ class ScriptedProber implements Probing {
   /** What a checksum probe finds. */
   checksum: (path: string) => PathReport['checksum'] = () => 'good';
   asked: string[] = [];
+  hasAnsweredOften = false;
   onReport: (report: PathReport) => void = () => {};
 
   async setTargets(targets: Iterable<Target>): Promise<void> {
@@ -58,7 +59,7 @@ class ScriptedProber implements Probing {
     return this.paths.get(path);
   }
   mayCheck(path: string): boolean {
-    return this.paths.get(path)?.health === 'reachable';
+    return this.paths.get(path)?.health === 'reachable' && !this.hasAnsweredOften;
   }
   async checkNow(path: string): Promise<PathReport['checksum']> {
     this.asked.push(path);
@@ -418,8 +419,14 @@ describe('corrupted packets', () => {
     });
     expect(watch.problems()).toEqual([expect.stringMatching(/^flannel\.1: it corrupts/)]);
 
-    // Still wrong: a trial of a moment.
+    // Nobody would answer in a trial: there is none.
+    prober.hasAnsweredOften = true;
     await vi.advanceTimersByTimeAsync(60 * INTERVAL);
+    expect(watch.adjustments.txChecksums.get('flannel.1')).toBe(false);
+    prober.hasAnsweredOften = false;
+    await vi.advanceTimersByTimeAsync(INTERVAL);
+
+    // Still wrong: a trial of a moment.
     await comes(() => told.length === 2, w);
     await comes(() => device.on === false, w);
     prober.checksum = () => 'good';

@@ -307,6 +307,20 @@ describe('targets', () => {
     expect(of(0)).toMatchObject({ ...HEALTHY, target: other });
   });
 
+  test('of thousands are taken in by slices; those that come next overtake them', async () => {
+    vi.useRealTimers();
+    start([], { interval: 86_400_000 });
+    const all = Array.from({ length: 20_000 }, (_, n) => target(n));
+    const first = prober!.setTargets(all);
+    expect(prober!.paths.size).toBeLessThan(all.length);
+    const kept = [all[0]!, all.at(-1)!];
+    await Promise.all([first, prober!.setTargets(kept)]);
+    expect([...prober!.paths.keys()]).toEqual(kept.map(pathKey));
+    await prober!.setTargets(all);
+    expect(prober!.paths.size).toBe(all.length);
+    expect(prober!.sample).toBe(sampleOf(all.length));
+  });
+
   test('of which only the offload has changed keep what is known', async () => {
     start([{}]);
     await pass(2_000);
@@ -447,7 +461,10 @@ describe('asked at once', () => {
     net.sent.length = 0;
     expect(await prober!.checkNow(key, true)).toBe('unknown');
     expect(net.sent).toEqual([]);
-    await pass(2_000);
+    const patient = prober!.checkNow(key, false);
+    await pass(4_000);
+    expect(await patient).toBe(verdict);
+    await pass(1_000);
     expect(prober!.mayCheck(key)).toBe(true);
     expect(await prober!.checkNow('nobody 4', true)).toBe('unknown');
   });

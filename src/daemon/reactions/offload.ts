@@ -1,3 +1,5 @@
+import { type Offload, type OffloadOptions, wantedOffload } from './offloadState.ts';
+
 /**
  * What is done about a device whose packets arrive with wrong checksums while those that come with right ones arrive whole: the
  * kernel fills them in itself (tx checksum offload off), and it is seen whether that helps. Pure: state and event in, state
@@ -14,21 +16,6 @@
  *
  * So what somebody else has turned off stays off: only what was turned off here is turned on again.
  */
-export interface Offload {
-  readonly phase: 'free' | 'verifying' | 'off' | 'trial' | 'undoing' | 'helpless';
-  /** Monotonic milliseconds at which a phase ends by itself, or is looked into again. */
-  readonly until: number;
-  /** Milliseconds until the next attempt, in whatever direction. */
-  readonly delay: number;
-  /** Paths whose packets were corrupted last: they are asked whether it is better. At most {@link SUSPECTS}. */
-  readonly suspects: readonly string[];
-  /** A check is under way; its number, so that an old one's result is not taken for it. 0: none. */
-  readonly check: number;
-  /** Of the last check. */
-  readonly checks: number;
-  /** Why nothing can be done, in words. */
-  readonly reason?: string;
-}
 
 export type OffloadEvent =
   /** What was found out about a path through the device. */
@@ -55,56 +42,11 @@ export type OffloadEffect =
       readonly reason?: string;
     };
 
-export interface OffloadOptions {
-  /** Milliseconds for which it stays off at first; doubled each time turning it on was in vain. */
-  readonly first: number;
-  readonly last: number;
-  /** Milliseconds after which a check that nobody could answer is made again; until a trial is thought of again that nobody could. */
-  readonly again: number;
-}
-
 /** Paths that are asked. */
 const SUSPECTS = 3;
 
 /** All that was in vain is forgotten after so many times the delay with the offload on, and nothing corrupted. */
 const FORGOTTEN = 10;
-
-export const freeOffload = ({ first }: OffloadOptions): Offload => ({
-  phase: 'free',
-  until: Number.POSITIVE_INFINITY,
-  delay: first,
-  suspects: [],
-  check: 0,
-  checks: 0,
-});
-
-/** Turned off by a daemon that has ended; tried anew after the first time. */
-export const restoredOffload = (
-  { suspects, delay }: Pick<Offload, 'suspects' | 'delay'>,
-  options: OffloadOptions,
-  now: number,
-): Offload => ({
-  ...freeOffload(options),
-  phase: 'off',
-  until: now + options.first,
-  delay: Math.min(Math.max(delay, options.first), options.last),
-  suspects,
-});
-
-/** Turned off by a daemon that has ended, and now nobody is there to see whether that is still needed. */
-export const unattendedOffload = (options: OffloadOptions): Offload => ({
-  ...freeOffload(options),
-  phase: 'undoing',
-});
-
-/** How the device's offload shall be; undefined: as it is. */
-export function wantedOffload({ phase }: Offload): boolean | undefined {
-  if (phase === 'verifying' || phase === 'off') return false;
-  return phase === 'trial' || phase === 'undoing' ? true : undefined;
-}
-
-/** Is it off, or being changed, on our account? To be remembered, so that a later daemon undoes it. */
-export const isOurs = (state: Offload): boolean => wantedOffload(state) !== undefined;
 
 type Next = { readonly state: Offload; readonly effects: readonly OffloadEffect[] };
 

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { readSmall, writeAtomically } from '../../subnet/files.ts';
 import type { Logger } from '../log.ts';
-import { isOurs, type Offload } from './offload.ts';
+import { isOurs, type Offload } from './offloadState.ts';
 
 /** What a later daemon must know of a device whose offload was turned off here. */
 export interface Remembered {

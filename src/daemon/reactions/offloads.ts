@@ -4,19 +4,17 @@ import { FILES } from '../../contract.ts';
 import { type PathReport, type Probing, pathKey } from '../../probe/types.ts';
 import type { Note } from '../events/log.ts';
 import type { Logger } from '../log.ts';
+import { type OffloadEffect, type OffloadEvent, offloadNext } from './offload.ts';
+import { OffloadBook } from './offloadBook.ts';
+import { checkOffload, trialPaths } from './offloadCheck.ts';
 import {
   freeOffload,
   type Offload,
-  type OffloadEffect,
-  type OffloadEvent,
   type OffloadOptions,
-  offloadNext,
   restoredOffload,
   unattendedOffload,
   wantedOffload,
-} from './offload.ts';
-import { OffloadBook } from './offloadBook.ts';
-import { checkOffload, trialPaths } from './offloadCheck.ts';
+} from './offloadState.ts';
 
 export interface OffloadParts {
   readonly log: Logger;
