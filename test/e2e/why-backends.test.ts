@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type Fault, held, nft, Stage } from '../support/whyStage.ts';
+import { CUT_OFF, type Fault, held, nft, Stage, UNPLUGGED } from '../support/whyStage.ts';
 
 /** `loden why` where packets take another way than through a VXLAN device. */
 
@@ -18,25 +18,8 @@ const DIRECT: readonly Fault[] = [
     () => 'chain f { type filter hook forward priority 5; ip daddr 10.42.0.0/16 drop; }',
     { pod: true },
   ),
-  {
-    name: 'the uplink unplugged',
-    hop: 'underlay',
-    says: /uplink eth0 has no carrier/,
-    inject: async ({ cluster: { underlay }, host }) => {
-      await underlay.plug(host.at, 'out');
-      return () => underlay.plug(host.at, 'in');
-    },
-  },
-  {
-    name: 'a peer that is down',
-    hop: 'underlay',
-    says: /the peer's host 192\.0\.2\.3 does not answer on eth0/,
-    inject: async ({ cluster: { underlay }, host, peer }) => {
-      const heal = await underlay.isolate(peer.at);
-      await host.netns.ip('neigh flush dev eth0');
-      return heal;
-    },
-  },
+  UNPLUGGED,
+  CUT_OFF,
   {
     name: 'a daemon that hangs: etcd is asked',
     hop: undefined,

@@ -5,7 +5,18 @@ import { LODEN } from '../support/host.ts';
 import { keyOf, leases } from '../support/leases.ts';
 import { nthSubnet } from '../support/pinned.ts';
 import { until } from '../support/proc.ts';
-import { askBy, brokenHops, type Fault, held, hold, ip, nft, Stage } from '../support/whyStage.ts';
+import {
+  askBy,
+  brokenHops,
+  CUT_OFF,
+  type Fault,
+  held,
+  hold,
+  ip,
+  nft,
+  Stage,
+  UNPLUGGED,
+} from '../support/whyStage.ts';
 
 /** Every hop of `loden why`: one real fault for each, and it is named, and nothing else is. */
 
@@ -279,26 +290,8 @@ const FAULTS: readonly Fault[] = [
     () => 'route add unreachable 192.0.2.3',
     () => 'route del unreachable 192.0.2.3',
   ),
-  {
-    name: 'the uplink unplugged',
-    hop: 'underlay',
-    says: /uplink eth0 has no carrier/,
-    inject: async ({ cluster: { underlay }, host }) => {
-      await underlay.plug(host.at, 'out');
-      return () => underlay.plug(host.at, 'in');
-    },
-  },
-  {
-    name: 'the peer cut off',
-    shared: true,
-    hop: 'underlay',
-    says: /the peer's host 192\.0\.2\.3 does not answer on eth0 \(neighbour (?:FAILED|INCOMPLETE)\)/,
-    inject: async ({ cluster: { underlay }, host, peer }) => {
-      const heal = await underlay.isolate(peer.at);
-      await host.netns.ip('neigh flush dev eth0');
-      return heal;
-    },
-  },
+  UNPLUGGED,
+  CUT_OFF,
   {
     name: 'an address that nobody has',
     hop: 'lease',

@@ -224,3 +224,25 @@ export const nft = (
   },
   ...more,
 });
+
+/** On whatever backend. */
+export const UNPLUGGED: Fault = {
+  name: 'the uplink unplugged',
+  hop: 'underlay',
+  says: /uplink eth0 has no carrier/,
+  inject: async ({ cluster: { underlay }, host }) => {
+    await underlay.plug(host.at, 'out');
+    return () => underlay.plug(host.at, 'in');
+  },
+};
+export const CUT_OFF: Fault = {
+  name: 'the peer cut off',
+  shared: true,
+  hop: 'underlay',
+  says: /the peer's host 192\.0\.2\.3 does not answer on eth0 \(neighbour (?:FAILED|INCOMPLETE)\)/,
+  inject: async ({ cluster: { underlay }, host, peer }) => {
+    const heal = await underlay.isolate(peer.at);
+    await host.netns.ip('neigh flush dev eth0');
+    return heal;
+  },
+};
