@@ -97,8 +97,19 @@ test('packets to and from each peer are counted from the first question on', asy
   const [keyB, keyC] = [await keyOf(b), await keyOf(c)];
   const traffic = async (key: string) =>
     (await a.get<PeersJson>('/v1/peers')).peers.find((p) => p.key === key)?.traffic ?? null;
-  expect(await traffic(keyB)).not.toBeNull();
+  // Whoever reads by TCP sets nothing off without saying so.
+  const byTcp = async (query: string) => {
+    const url = `http://${instance(a)}/v1/peers${query}`;
+    const { peers } = JSON.parse(await observer.run(['curl', '-sS', url])) as PeersJson;
+    return peers.find((p) => p.key === keyB)!.traffic;
+  };
+  expect(await byTcp('')).toBeNull();
+  await a.get('/v1/peers?traffic=false');
+  expect(await tables()).not.toContain(NFT_COUNTERS);
+  expect(await byTcp('?traffic=true')).not.toBeNull();
   expect(await tables()).toContain(`netdev ${NFT_COUNTERS}`);
+  expect(await byTcp('')).not.toBeNull();
+  expect(await traffic(keyB)).not.toBeNull();
   expect(await tables()).toContain('ip loden');
   const before = await traffic(keyB);
   for (let i = 0; i < 3; i++) await ping(pods[0].netns, pods[1].addr(4));

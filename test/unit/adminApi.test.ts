@@ -94,9 +94,12 @@ test('without etcd it is said that etcd does not answer, and nothing is noted as
   expect(events.last).toBe(0);
 });
 
-test('what etcd is asked is counted', async () => {
+test.each([
+  ['POST', { body: { subnet: '10.5.7.0/24', node: '192.0.2.7' } }],
+  ['DELETE', { params: { key: '10.5.7.0/24' } }],
+  ['PUT', { body: { config: '{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}' } }],
+] as const)('what %s asks of etcd is counted', async (method, given) => {
   requests.length = 0;
-  const told = await ask('POST', { body: { subnet: '10.5.7.0/24', node: '192.0.2.7' } });
-  expect(told).toMatchObject({ status: 503, code: 'unavailable' });
+  expect(await ask(method, given)).toMatchObject({ status: 503, code: 'unavailable' });
   expect(requests).toContainEqual(expect.objectContaining({ method: 'KV.range', ok: false }));
 });
