@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { differences } from '../../src/admin/differences.ts';
+import { leaseView } from '../../src/daemon/overlay.ts';
 import { LodenError, UsageError } from '../../src/errors.ts';
 import { formatPrefix, prefix } from '../../src/net/prefix.ts';
 import { orphans, readSubnets, release, reserve } from '../../src/subnet/admin.ts';
@@ -346,4 +347,21 @@ describe('the own lease’s life', () => {
 test('what is reserved is a key that reads as one', () => {
   const { step } = reserve(view([]), DUAL, { subnets: [prefix('10.5.7.0/24')], node: '192.0.2.9' });
   expect(step.do === 'create' && 'key' in parseKey(step.key)).toBe(true);
+});
+
+test('a reservation is nobody’s until a daemon or a backend has written it, and is no peer until then', () => {
+  const peersOf = (lease: Lease, network = V4) => {
+    const inForce = { network } as Parameters<typeof leaseView>[0];
+    return leaseView(inForce, held(1, A), { revision: 9n, leases: view([held(1, A), lease]).leases }).peers
+      .size;
+  };
+  const { node: _, ...nameless } = bare(held(2, B));
+  expect(peersOf(bare(held(2, B)))).toBe(0);
+  expect(peersOf(nameless)).toBe(0);
+  // It has been taken up, or was never one.
+  expect(peersOf(reservation(held(2, B)))).toBe(1);
+  expect(peersOf(reservation(peer(2, [4])))).toBe(1);
+  expect(peersOf({ ...nameless, etcdLease: 5n })).toBe(1);
+  // flannel's udp writes no more than that.
+  expect([peersOf(nameless, UDP), peersOf(bare(held(2, B)), UDP)]).toEqual([1, 0]);
 });
