@@ -1,4 +1,5 @@
-import { isOptionName, OPTIONS, type Option } from '../config/options.ts';
+import type { Option } from '../config/option.ts';
+import { isOptionName, OPTIONS } from '../config/options.ts';
 
 /**
  * Bring Go-style arguments, as they stand in people's unit files, into the one form `--name=value`: `-iface eth0`,

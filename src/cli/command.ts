@@ -1,10 +1,11 @@
-import type { Command as OptionOwner, Values } from '../config/options.ts';
+import type { Command as OptionOwner } from '../config/option.ts';
+import type { Values } from '../config/options.ts';
 import type { Env, Flags } from '../config/sources.ts';
 
 /**
  * How a command of `loden` is written. To add one:
  *
- * 1. its name in `Command` of src/config/options.ts, and there in `commands` of each option it takes;
+ * 1. its name in `COMMAND_NAMES` of src/config/option.ts, and in `commands` of each option it takes (options.ts);
  * 2. a file in src/cli/commands/ that exports `command({…})`. It may import only what is light: this file, src/config/commands.ts, values and types.
  *    What does the work is brought by `await import(…)` in {@link CommandSpec.run}, for every command line loads all the files in that folder;
  * 3. one line in src/cli/registry.ts.

@@ -1,12 +1,6 @@
 import yargs, { type Argv } from 'yargs';
-import {
-  isOptionName,
-  OPTIONS,
-  type Option,
-  type OptionName,
-  type Command as OptionOwner,
-  optionsOf,
-} from '../config/options.ts';
+import type { Option, Command as OptionOwner } from '../config/option.ts';
+import { isOptionName, OPTIONS, type OptionName, optionsOf } from '../config/options.ts';
 import type { Env, Flags } from '../config/sources.ts';
 import { EXIT, VERSION } from '../contract.ts';
 import { UsageError } from '../errors.ts';

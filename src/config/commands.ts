@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import { ConfigError } from '../errors.ts';
 import { checkEtcd, type EtcdOptions, etcdOptions } from './etcd.ts';
-import type { Command, Values } from './options.ts';
+import type { Command } from './option.ts';
+import type { Values } from './options.ts';
 import { checkRunDir } from './run.ts';
 import { type Env, type Flags, readSources } from './sources.ts';
 

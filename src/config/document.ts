@@ -1,14 +1,5 @@
-import {
-  COMMAND_NAMES,
-  type Command,
-  envName,
-  GROUPS,
-  hasEnvName,
-  OPTIONS,
-  type Option,
-  type OptionName,
-  optionNames,
-} from './options.ts';
+import { COMMAND_NAMES, type Command, GROUPS, type Option } from './option.ts';
+import { envName, hasEnvName, OPTIONS, type OptionName, optionNames } from './options.ts';
 
 /** docs/options.md, from the table of options. */
 

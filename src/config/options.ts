@@ -18,103 +18,12 @@ import {
   seconds,
   text,
 } from './kinds.ts';
+import { type Command, type Extra, type Option, one, perhaps, several } from './option.ts';
 
 /**
  * Every option there is, once. From this table come the command line, the names of environment variables, what is
  * secret, `--help` and docs/options.md.
  */
-
-/** Every command, by the words that call it. */
-export const COMMAND_NAMES = [
-  'run',
-  'leases list',
-  'leases show',
-  'leases reserve',
-  'leases release',
-  'status',
-  'peers',
-  'why',
-  'doctor',
-  'config show',
-  'config validate',
-  'config set',
-  'events',
-  'metrics',
-  'cleanup',
-  'cni install',
-  'cni uninstall',
-  'docker-opts',
-  'completion',
-  'version',
-] as const;
-export type Command = (typeof COMMAND_NAMES)[number];
-
-export const GROUPS = [
-  'etcd',
-  'Uplink',
-  'Network',
-  'Files',
-  'CNI',
-  'Health and logs',
-  'Output',
-  'Changes',
-  'Kubernetes',
-  'flanneld',
-] as const;
-export type Group = (typeof GROUPS)[number];
-
-export interface Option<T = unknown> {
-  readonly kind: Kind<T>;
-  /** Text, read like a given one; undefined: the option has no value unless it is given. */
-  readonly fallback: string | undefined;
-  /** May be repeated; the value is then a list, in order. Otherwise the last one counts, as in Go. */
-  readonly many: boolean;
-  /** May have no value; an empty text is none, as in Go. */
-  readonly optional: boolean;
-  readonly group: Group;
-  readonly commands: readonly Command[];
-  readonly help: string;
-  /** Never shown, logged or put into an error message. */
-  readonly secret: boolean;
-  /** flanneld's, taken so that its unit files work, but nothing here follows from it: why. */
-  readonly ignored: string | undefined;
-}
-
-interface Extra {
-  readonly secret?: boolean;
-  readonly ignored?: string;
-  readonly commands?: readonly Command[];
-}
-
-const make = <T>(
-  group: Group,
-  kind: Kind<T>,
-  fallback: string | undefined,
-  help: string,
-  extra: Extra,
-): Option<T> => ({
-  kind,
-  fallback,
-  many: false,
-  optional: fallback === undefined,
-  group,
-  commands: extra.commands ?? ['run'],
-  help,
-  secret: extra.secret ?? false,
-  ignored: extra.ignored,
-});
-
-/** An option that always has a value. */
-const one = <T>(group: Group, kind: Kind<T>, fallback: string, help: string, extra: Extra = {}) =>
-  ({ ...make(group, kind, fallback, help, extra), many: false, optional: false }) as const;
-
-/** An option that need not have a value. */
-const perhaps = <T>(group: Group, kind: Kind<T>, help: string, extra: Extra = {}) =>
-  ({ ...make(group, kind, undefined, help, extra), many: false, optional: true }) as const;
-
-/** An option that may be repeated. */
-const several = <T>(group: Group, kind: Kind<T>, help: string, extra: Extra = {}) =>
-  ({ ...make(group, kind, undefined, help, extra), many: true, optional: true }) as const;
 
 /** Commands that read or change what is in etcd, by the daemon or straight. */
 const OF_ETCD = [

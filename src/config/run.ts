@@ -6,7 +6,8 @@ import { type Addr, type Family, formatAddr } from '../net/addr.ts';
 import { scopeOf } from '../net/scope.ts';
 import { checkEtcd, type EtcdOptions, etcdOptions } from './etcd.ts';
 import type { ListenAddress } from './kinds.ts';
-import { OPTIONS, type Option, type Values } from './options.ts';
+import type { Option } from './option.ts';
+import { OPTIONS, type Values } from './options.ts';
 import { type Env, type Flags, readSources, type Settings, strangeVariables } from './sources.ts';
 
 /** Which interface carries the traffic between hosts. */

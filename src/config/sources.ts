@@ -1,11 +1,10 @@
 import type { Problem } from '../errors.ts';
 import { show } from '../fields.ts';
+import type { Command, Option } from './option.ts';
 import {
-  type Command,
   envName,
   hasEnvName,
   OPTIONS,
-  type Option,
   type OptionName,
   optionNames,
   optionsOf,

@@ -9,14 +9,8 @@ import {
 } from '../../src/config/commands.ts';
 import { optionsPage } from '../../src/config/document.ts';
 import { parseDuration } from '../../src/config/kinds.ts';
-import {
-  envName,
-  isOptionName,
-  OPTIONS,
-  type Option,
-  type OptionName,
-  optionNames,
-} from '../../src/config/options.ts';
+import type { Option } from '../../src/config/option.ts';
+import { envName, isOptionName, OPTIONS, type OptionName, optionNames } from '../../src/config/options.ts';
 import { type RunOptions, runOptions } from '../../src/config/run.ts';
 import { type Env, type Flags, strangeVariables } from '../../src/config/sources.ts';
 import { EXIT } from '../../src/contract.ts';

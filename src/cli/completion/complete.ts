@@ -1,4 +1,5 @@
-import { OPTIONS, type Option, type OptionName, optionsOf } from '../../config/options.ts';
+import type { Option } from '../../config/option.ts';
+import { OPTIONS, type OptionName, optionsOf } from '../../config/options.ts';
 import type { Command, Positional } from '../command.ts';
 
 /** What a word on the command line may become. Pure. */
