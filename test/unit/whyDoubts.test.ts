@@ -112,6 +112,14 @@ describe('translation of the tunnel’s packets', () => {
     });
   });
 
+  test('what is sure counts more than what may be', () => {
+    const elsewhere = { dnat: { addr: '192.0.2.9' } };
+    const maybe = rules('output', [port, { limit: {} }, elsewhere], 'nat').firewall;
+    const sure = rules('prerouting', [port, elsewhere], 'nat').firewall;
+    const firewall = { bases: [...maybe.bases, ...sure.bases], gaps: [] };
+    expect(broken(answer({ ...seen(), ...onlyHost, firewall }))).toEqual(['tunnel port']);
+  });
+
   test('what answers all the same is not said to be silent', () => {
     const w = answer({ ...seen(), ...rules('prerouting', [port, { redirect: { port: 53 } }], 'nat') });
     expect(w.conclusion).toMatch(/^10\.42\.2\.2 is reached, but a rule on this host sends/);
