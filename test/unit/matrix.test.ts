@@ -309,8 +309,15 @@ describe('what is told', () => {
   const partsOf = (n: number, reports: readonly PathReport[]) => ({
     daemon: {
       asked: {
+        network: { network: { backend: { type: 'vxlan' } } },
         held: lease(0),
-        served: { leases: new Map(Array.from({ length: n }, (_, i) => [lease(i).key, lease(i)])) },
+        served: {
+          leases: new Map([
+            // Nobody is there to ask.
+            ['10.99.99.0-24', { ...lease(0), key: '10.99.99.0-24', etcdLease: 'reservation' }],
+            ...Array.from({ length: n }, (_, i) => [lease(i).key, lease(i)] as const),
+          ]),
+        },
       },
       refusedPeers: new Map([[lease(3).key, 'no reason']]),
     } as never,
