@@ -314,7 +314,7 @@ describe('what is told', () => {
         served: {
           leases: new Map([
             // Nobody is there to ask.
-            ['10.99.99.0-24', { ...lease(0), key: '10.99.99.0-24', etcdLease: 'reservation' }],
+            ['10.99.99.0-24', { ...lease(0), key: '10.99.99.0-24', etcdLease: 'reservation' }] as never,
             ...Array.from({ length: n }, (_, i) => [lease(i).key, lease(i)] as const),
           ]),
         },
