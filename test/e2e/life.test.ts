@@ -39,8 +39,8 @@ test('a daemon that is there before etcd waits, says for what, and is ready when
   expect(await systemd.saying(/^STATUS=.*http/)).toContain(endpoint);
   expect(await systemd.saying(/^EXTEND_TIMEOUT_USEC=/)).toBe('EXTEND_TIMEOUT_USEC=60000000');
   await until('the watchdog to be fed', () => systemd.count('WATCHDOG=1') >= 3);
-  expect(await host.request('/healthz')).toEqual({ status: 200, body: HEALTH.alive });
-  expect(await host.request('/readyz')).toEqual({ status: 503, body: HEALTH.notReady });
+  expect(await host.request('/healthz')).toMatchObject({ status: 200, body: HEALTH.alive });
+  expect(await host.request('/readyz')).toMatchObject({ status: 503, body: HEALTH.notReady });
   expect(await probe(host, '/healthz')).toBe('200 flanneld is running');
   expect(await probe(host, '/readyz')).toBe('503 flanneld is not ready yet');
   expect(existsSync(host.subnetFile)).toBe(false);
