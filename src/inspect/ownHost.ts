@@ -27,7 +27,7 @@ export const hasAddress = ({ addresses }: Pick<OwnHost, 'addresses'>, a: Addr): 
   addresses.some((o) => sameAddr(o.addr.addr, a));
 
 /** Is the lease reached at an address of this host, so that it may be ours? */
-export const isAtHome = (host: Pick<OwnHost, 'addresses'>, lease: LeaseJson): boolean =>
+const isAtHome = (host: Pick<OwnHost, 'addresses'>, lease: LeaseJson): boolean =>
   endpointsOf(lease).some((a) => hasAddress(host, a));
 
 /**

@@ -7,7 +7,7 @@ import { afterSizes, foundBy, nextSizes, startSearch } from './search.ts';
 import { afterSmall, FULL_LOST, FULL_PASSES, isOpen } from './verdict.ts';
 
 /** Bytes of a small probe's IP packet: 56 of payload, as ping sends. */
-export const smallSize = (family: Family): number => (family === 4 ? 84 : 104);
+const smallSize = (family: Family): number => (family === 4 ? 84 : 104);
 
 /** Small probes of one visit at most: an undecided path is asked again in the next. */
 const MOST_SMALL = 8;

@@ -4,7 +4,7 @@ import type { MatrixJson } from '../../../src/api/matrix.ts';
 /** The matrix of probes as numbers; pure. */
 
 /** Of a cell of a row that nobody has told; others are indices of {@link CELLS} plus 1, so greater is worse. */
-export const UNTOLD = 0;
+const UNTOLD = 0;
 
 export interface MatrixNode {
   readonly key: string;
@@ -30,7 +30,7 @@ for (let i = 0; i < CELLS.length; i++) CODES[CELLS.charCodeAt(i)] = i + 1;
 export const codeOf = (char: string): number => CODES[char.charCodeAt(0) & 127]!;
 
 /** Codes from here on are trouble: lowered, lossy, unreachable. */
-export const TROUBLE = codeOf('m');
+const TROUBLE = codeOf('m');
 
 export function decodeMatrix(json: MatrixJson): Matrix {
   const n = json.nodes.length;

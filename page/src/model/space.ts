@@ -71,14 +71,14 @@ export function spaceOf(text: string, rows: readonly LeaseRow[]): Space | undefi
 }
 
 /** The first address of a cell, as a prefix. */
-export function cellPrefix(space: Space, cell: number): Prefix {
+function cellPrefix(space: Space, cell: number): Prefix {
   const { family, value } = space.network.addr;
   const shift = BigInt(bits(family) - space.cellLen);
   return { addr: { family, value: value + (BigInt(cell) << shift) }, len: space.cellLen };
 }
 
 /** The cells a prefix covers: first and last; undefined: it is not in the network. */
-export function cellsOf(space: Space, p: Prefix): [number, number] | undefined {
+function cellsOf(space: Space, p: Prefix): [number, number] | undefined {
   const { family, value } = space.network.addr;
   if (p.addr.family !== family || p.len < space.network.len) return undefined;
   const shift = BigInt(bits(family) - space.cellLen);

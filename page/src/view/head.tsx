@@ -33,7 +33,7 @@ function Connection({ state }: { readonly state: State }) {
   );
 }
 
-export function ThemeButton() {
+function ThemeButton() {
   const now = useSignal(theme);
   const words = { auto: 'as the system', light: 'light', dark: 'dark' } as const;
   return (

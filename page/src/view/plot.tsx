@@ -17,7 +17,7 @@ export const LINES = [
   '--line-7',
 ];
 /** Not by colour alone. */
-export const DASHES: readonly number[][] = [
+const DASHES: readonly number[][] = [
   [],
   [6, 3],
   [2, 3],

@@ -8,7 +8,7 @@ const [SLICE, LONGEST] = [4, 60_000];
 /** Characters gathered before they are written. */
 const BATCH = 16_384;
 
-export const JSON_TYPE = 'application/json';
+const JSON_TYPE = 'application/json';
 export const TEXT_TYPE = 'text/plain; charset=utf-8';
 
 /** All of a reply but `stream` (streams.ts). */

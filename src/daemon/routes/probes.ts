@@ -59,7 +59,11 @@ export function probeRoutes(parts: Parts): Route[] {
   const probeNow = async (to: string) => {
     const { probing, reactions } = parts;
     if (probing.interval === 0)
-      throw new ApiError(409, 'disabled', 'nothing is probed: the daemon runs with --probe-interval 0');
+      throw new ApiError(
+        409,
+        'disabled',
+        'nothing is probed: the daemon runs with --probe-interval 0, or may not open raw sockets (CAP_NET_RAW), which `loden status` would tell',
+      );
     const paths = pathsTo(to, parts);
     if (paths.length === 0) throw notFound(`no peer that is probed has ${JSON.stringify(to)}`);
     const reports = await Promise.all(paths.map((path) => probing.probeNow(path)));

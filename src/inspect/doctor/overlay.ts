@@ -64,7 +64,7 @@ export function overlayOf(facts: Pick<Facts, 'world'>): Overlay | undefined {
 type Who = Pick<Facts, 'world' | 'addresses' | 'node' | 'links'>;
 
 /** What of the facts tells who this host is. */
-export const hostOf = ({ world, node, links, addresses }: Who): OwnHost => ({
+const hostOf = ({ world, node, links, addresses }: Who): OwnHost => ({
   world,
   node,
   links: 'value' in links ? links.value : [],

@@ -26,7 +26,7 @@ const FAMILIES: ReadonlyMap<unknown, readonly Family[]> = new Map([
 const HOOKS: ReadonlySet<string> = new Set(['prerouting', 'input', 'forward', 'output', 'postrouting']);
 
 /** Name of a rule in {@link RuleTexts}. */
-export const ruleName = (family: string, table: string, chain: string, handle: unknown): string =>
+const ruleName = (family: string, table: string, chain: string, handle: unknown): string =>
   `${family} ${table} ${chain} ${handle}`;
 
 /** What `nft -a list ruleset` says of each rule, by {@link ruleName}. */

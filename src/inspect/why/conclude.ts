@@ -25,7 +25,7 @@ export function answer(seen: Seen): Why {
 }
 
 /** Each stage judged by itself, in the order of {@link HOPS}. */
-export function hopsOf(seen: Seen): readonly Hop[] {
+function hopsOf(seen: Seen): readonly Hop[] {
   const hops: Hop[] = [leaseHop(seen)];
   const { place, source, pod } = seen;
   if (source) hops.push(podHop(seen, 'source', source), forwardingHop(seen));
