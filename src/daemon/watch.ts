@@ -1,7 +1,7 @@
 import type { CniService } from '../cni/service.ts';
 import type { Forwarder } from '../forwarder/forwarder.ts';
 import type { FirewallStatus } from '../kernel/firewall.ts';
-import type { PassReport } from '../kernel/status.ts';
+import { type PassReport, some } from '../kernel/status.ts';
 import { Behind } from '../metrics/behind.ts';
 import { RequestCounts } from '../metrics/requests.ts';
 import type { StoreReport } from '../subnet/api.ts';
@@ -103,8 +103,6 @@ export class Watch {
 }
 
 function logPass(log: Logger, report: PassReport): void {
-  const some = (counts: Readonly<Record<string, number>>) =>
-    Object.fromEntries(Object.entries(counts).filter(([, n]) => n > 0));
   const repaired = some(report.repaired);
   if (Object.keys(repaired).length > 0) {
     log.warn(

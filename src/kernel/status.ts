@@ -44,3 +44,7 @@ export interface PassReport {
 
 export const countByKind = (): Record<KindName, number> =>
   Object.fromEntries(KIND_ORDER.map((kind) => [kind, 0])) as Record<KindName, number>;
+
+/** Without those that are 0. */
+export const some = (counts: Readonly<Record<string, number>>): Record<string, number> =>
+  Object.fromEntries(Object.entries(counts).filter(([, n]) => n > 0));

@@ -10,29 +10,20 @@ import type { ObservedAddress, ObservedLink } from '../../src/kernel/observed.ts
 import { addr } from '../../src/net/addr.ts';
 import type { Mac } from '../../src/net/mac.ts';
 import { prefix } from '../../src/net/prefix.ts';
+import { leaseOf } from './doctorFacts.ts';
 
 /** A healthy path of a vxlan network as `loden why` sees it, from which tests take away what they are about. */
 
 export const OWN_MAC = '02:00:00:00:00:01' as Mac;
 export const PEER_MAC = '02:00:00:00:00:02' as Mac;
 
-export const leaseJson = (n: number, more: Partial<LeaseJson> = {}): LeaseJson => ({
-  key: `10.42.${n}.0-24`,
-  subnets: [`10.42.${n}.0/24`],
-  publicIP: `192.0.2.${n}`,
-  publicIPv6: null,
-  backend: 'vxlan',
-  data: { VNI: 1, VtepMAC: `02:00:00:00:00:0${n}` },
-  dataV6: null,
-  node: String(n).repeat(32),
-  instance: '1'.repeat(16),
-  reservation: false,
-  etcdLease: '77',
-  createRevision: String(n),
-  modRevision: String(n),
-  self: n === 1,
-  ...more,
-});
+export const leaseJson = (n: number, more: Partial<LeaseJson> = {}): LeaseJson =>
+  leaseOf(n, {
+    data: { VNI: 1, VtepMAC: `02:00:00:00:00:0${n}` },
+    instance: '1'.repeat(16),
+    etcdLease: '77',
+    ...more,
+  });
 
 export interface WorldParts {
   readonly leases?: readonly LeaseJson[];

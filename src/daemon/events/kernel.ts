@@ -1,12 +1,9 @@
 import type { FirewallStatus } from '../../kernel/firewall.ts';
-import type { PassReport } from '../../kernel/status.ts';
+import { type PassReport, some } from '../../kernel/status.ts';
 import type { Happening } from './log.ts';
 
 /** More of one sort than this are one event. */
 const MOST = 20;
-
-const some = (counts: Readonly<Record<string, number>>): Record<string, number> =>
-  Object.fromEntries(Object.entries(counts).filter(([, n]) => n > 0));
 
 function few<T>(
   all: readonly T[],
